@@ -1,0 +1,95 @@
+"""Fixtures: one real PostgreSQL for the whole run, and a database of its own for whatever writes."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import count
+
+import asyncpg
+import pytest
+import uvloop
+from support import Database, Service
+
+from whoisd.postgres import Cluster, temporary_folder
+from whoisd.sandbox import DATABASE, prepare
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--rewrite", action="store_true", help="write tests/golden and the README's tables anew")
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """The tests run on the loop that the server runs on."""
+    return {"uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """One PostgreSQL for the run; the sandbox's database in it is the template of all others, which nobody may be using."""
+    with temporary_folder() as folder:
+        cluster = Cluster(folder / "postgresql")
+        cluster.start()
+        try:
+            asyncio.run(prepare(cluster))
+            yield cluster
+        finally:
+            cluster.stop()
+
+
+_numbers = count(1)
+
+
+@contextmanager
+def _new_database(cluster: Cluster, template: str) -> Iterator[Database]:
+    database = Database(cluster, f"test_{next(_numbers)}")
+    _administer(cluster, f"CREATE DATABASE {database.name} TEMPLATE {template} OWNER whoisd_owner")
+    try:
+        yield database
+    finally:
+        _administer(cluster, f"DROP DATABASE {database.name} WITH (FORCE)")
+
+
+def _administer(cluster: Cluster, sql: str) -> None:
+    async def execute() -> None:
+        superuser = await asyncpg.connect(cluster.dsn("postgres", "postgres"))
+        await superuser.execute(sql)
+        await superuser.close()
+
+    asyncio.run(execute())
+
+
+@pytest.fixture(scope="session")
+def sandbox_database(cluster: Cluster) -> Iterator[Database]:
+    """The predefined data of the sandbox, for tests that only read it."""
+    with _new_database(cluster, DATABASE) as database:
+        yield database
+
+
+@pytest.fixture
+def database(cluster: Cluster) -> Iterator[Database]:
+    """A database of this test's own, with the predefined data in it."""
+    with _new_database(cluster, DATABASE) as database:
+        yield database
+
+
+@pytest.fixture
+def empty_database(cluster: Cluster) -> Iterator[Database]:
+    """A database of this test's own, not even migrated."""
+    with _new_database(cluster, "template0") as database:
+        yield database
+
+
+@pytest.fixture(scope="session")
+def service(sandbox_database: Database) -> Iterator[Service]:
+    """`whoisd serve` over the predefined data."""
+    with Service(
+        sandbox_database.reader, {"WHOISD_SERVER__READ_TIMEOUT": "2", "WHOISD_SERVER__WRITE_TIMEOUT": "2"}
+    ) as service:
+        yield service
+
+
+@pytest.fixture
+def own_service(sandbox_database: Database) -> Iterator[Service]:
+    """`whoisd serve` of this test's own, so that nobody else's events are in its log."""
+    with Service(sandbox_database.reader) as service:
+        yield service

@@ -1,0 +1,307 @@
+"""The wire: whatever a client sends, and however, ends in a documented outcome within its deadline, with its text whole."""
+
+import json
+import signal
+import socket
+import subprocess
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import pytest
+from support import PATIENCE, WHOISD, Database, Service, environment, fields, receive
+
+from whoisd import notices
+from whoisd.errors import NameFault, QueryFault
+
+ENDS_WITH: Final = b"# Send HELP to read how to ask.\r\n"
+TLS_HELLO: Final = bytes.fromhex("16030100c8010000c40303") + bytes(range(256)) * 2
+
+
+def refusal(fault: QueryFault | NameFault) -> bytes:
+    return notices.refusal(fault).replace("\n", "\r\n").encode()
+
+
+# --- one line, however it arrives ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("end", [b"\r\n", b"\n", b" \r\n", b".\n", b"\r\n\r\n", b"\nmore\r\n"])
+def test_line_ends(service: Service, end: bytes) -> None:
+    """A line ends in CRLF or a bare LF; what follows it is of no account."""
+    answer = service.exchange(b"eksempel.dk" + end)
+    assert b"DNS:                  eksempel.dk\r\n" in answer
+    assert answer.endswith(ENDS_WITH)
+
+
+@pytest.mark.parametrize("end", [b"", b"\r"])
+def test_end_of_input_ends_the_line(service: Service, end: bytes) -> None:
+    """A client that closes its half without a newline gets its answer on the other half."""
+    with service.connect() as client:
+        client.sendall(b"eksempel.dk" + end)
+        client.shutdown(socket.SHUT_WR)
+        assert receive(client).endswith(ENDS_WITH)
+
+
+def test_one_byte_at_a_time(service: Service) -> None:
+    """A line may come a byte at a time."""
+    with service.connect() as client:
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for byte in b"--show-handles eksempel.dk\r\n":
+            client.sendall(bytes([byte]))
+            time.sleep(0.002)
+        assert b"Email:                kontakt@eksempel.example\r\n" in receive(client)
+
+
+QUERIES: Final = (b"eksempel.dk\r\n", b"HELP\r\n", b"--no-such-option\r\n", b"x" * 2000 + b"\r\n", b"\x00\r\n")
+
+
+@pytest.mark.parametrize("query", QUERIES)
+@pytest.mark.parametrize(("size", "times"), [(100_000, 60), (2_000_000, 10)])
+@pytest.mark.parametrize("split", [False, True])
+def test_junk_after_the_line(service: Service, query: bytes, size: int, times: int, split: bool) -> None:
+    """What follows the line, with it or behind it, 100 KB or more than is read at once, costs no byte of the answer."""
+    whole = service.exchange(query)
+    for _ in range(times):
+        with service.connect() as client, ThreadPoolExecutor(1) as sender:
+            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if split:
+                client.sendall(query)
+            sent = sender.submit(client.sendall, (b"" if split else query) + b"junk\r\n" * (size // 6))
+            time.sleep(0.001)  # the answer waits in the kernel, where a reset would throw it away
+            assert receive(client) == whole
+            sent.result()
+
+
+@pytest.mark.parametrize(
+    ("sent", "fault"),
+    [
+        (b"eksempel\x00.dk\r\n", QueryFault.NOT_TEXT),
+        (b"\x00", QueryFault.NOT_TEXT),
+        (b"\x1b[2Jeksempel.dk\r\n", QueryFault.NOT_TEXT),
+        (b"eksempel\r.dk\r\n", QueryFault.NOT_TEXT),
+        (TLS_HELLO, QueryFault.NOT_TEXT),
+        (b"\x03\x00\x00\x13\x0e\xe0\x00\x00\x00\x00\x00\x01\x00\x08\x00\x03\x00\x00\x00", QueryFault.NOT_TEXT),
+        (b"GET / HTTP/1.1\r\nHost: eksempel.dk\r\n\r\n", QueryFault.SEVERAL_NAMES),
+        (b"OPTIONS * HTTP/1.0\r\n\r\n", QueryFault.SEVERAL_NAMES),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", NameFault.CHARACTER),
+        (b"EHLO mail.eksempel.dk\r\n", QueryFault.SEVERAL_NAMES),
+        (b"\r\n", QueryFault.NO_NAME),
+        (b" \t \n", QueryFault.NO_NAME),
+        (b"a" * 1025 + b"\r\n", QueryFault.TOO_LONG),
+        (b"a" * 1026, QueryFault.TOO_LONG),
+        (b" " * 5000 + b"eksempel.dk\r\n", QueryFault.TOO_LONG),
+    ],
+)
+def test_what_is_no_query(service: Service, sent: bytes, fault: QueryFault | NameFault) -> None:
+    """Input that is no query is refused as soon as that is certain, in one comment line that says why."""
+    with service.connect() as client:
+        begun = time.monotonic()
+        client.sendall(sent)
+        assert receive(client) == refusal(fault)
+        assert time.monotonic() - begun < 1.5  # before the deadline of 2 s
+
+
+def test_longest_line(service: Service) -> None:
+    """A line of exactly 1,024 bytes is a query."""
+    query = b" " * (1024 - len(b"eksempel.dk")) + b"eksempel.dk"
+    assert service.exchange(query + b"\r\n").endswith(ENDS_WITH)
+    assert service.exchange(b" " + query + b"\n") == refusal(QueryFault.TOO_LONG)
+
+
+# --- deadlines -------------------------------------------------------------------------------------------------------
+
+
+def test_silent_client(service: Service) -> None:
+    """A client that says nothing is told so at the deadline, and not before."""
+    with service.connect() as client:
+        begun = time.monotonic()
+        assert receive(client) == b"# No whole query came within 2 seconds.\r\n"
+        assert 1.8 < time.monotonic() - begun < 3
+
+
+def test_dripping_client(service: Service) -> None:
+    """One deadline covers the whole line: a byte now and then does not put it off."""
+    with service.connect() as client:
+        begun = time.monotonic()
+        for _ in range(4):
+            client.sendall(b"e")
+            time.sleep(0.45)
+        assert receive(client) == b"# No whole query came within 2 seconds.\r\n"
+        assert time.monotonic() - begun < 3
+
+
+def test_nothing_at_all(service: Service) -> None:
+    """A client that ends its input without a byte is told what is missing."""
+    with service.connect() as client:
+        client.shutdown(socket.SHUT_WR)
+        assert receive(client) == refusal(QueryFault.NO_NAME)
+
+
+def test_client_that_does_not_close(sandbox_database: Database) -> None:
+    """A client that reads its answer and stays is cut at the write deadline."""
+    with Service(sandbox_database.reader, {"WHOISD_SERVER__WRITE_TIMEOUT": "1"}) as service, service.connect() as client:
+        client.sendall(b"eksempel.dk\r\n")
+        assert receive(client).endswith(ENDS_WITH)
+        time.sleep(0.5)
+        assert not service.events("query")
+        time.sleep(0.7)
+        assert service.wait_for_event("query")["outcome"] == "found"
+
+
+def test_client_that_never_stops_sending(service: Service) -> None:
+    """A client that sends for ever is cut at the write deadline, its answer long delivered."""
+    with service.connect() as client:
+        client.sendall(b"eksempel.dk\r\n")
+        received: list[bytes] = []
+        reader = threading.Thread(target=lambda: received.append(receive(client)))
+        reader.start()
+        begun = time.monotonic()
+        with suppress(ConnectionResetError, BrokenPipeError):
+            while time.monotonic() - begun < PATIENCE:
+                client.send(b"x" * 65536)
+        assert 1.5 < time.monotonic() - begun < 4
+        reader.join()
+    assert received[0].endswith(ENDS_WITH)
+
+
+# --- one event for each connection ------------------------------------------------------------------------------------
+
+
+def test_every_connection_leaves_one_event(sandbox_database: Database) -> None:
+    """Each connection ends in one event, whose outcome is the one that the README lists for it."""
+    with Service(sandbox_database.reader, {"WHOISD_SERVER__READ_TIMEOUT": "0.5"}) as service:
+        service.ask("eksempel.dk")
+        service.ask("findes-ikke.dk")
+        service.ask("help")
+        service.ask("a b")
+        with service.connect() as client:
+            receive(client)
+        with service.connect() as client:
+            client.shutdown(socket.SHUT_WR)
+            receive(client)
+        with service.connect() as client:
+            client.sendall(b"eksempel.dk")
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")  # closing resets
+        service.wait_for_event("query", 7)
+        found = sorted((event["event"], event["outcome"]) for event in service.events("query"))
+    assert found == [
+        ("query.abandoned", "client_gone"),
+        ("query.answered", "found"),
+        ("query.answered", "help"),
+        ("query.answered", "not_found"),
+        ("query.missing", "no_query"),
+        ("query.missing", "read_timeout"),
+        ("query.refused", "bad_query"),
+    ]
+
+
+def test_event_of_an_answer(own_service: Service) -> None:
+    """The event of an answer says who asked for what, why the email was shown or withheld, and what it cost."""
+    answer = own_service.exchange(b"--show-handles enkeltmand.dk\r\n")
+    event = own_service.wait_for_event("query.answered")
+    assert event["client"] == "127.0.0.1"
+    assert (event["kind"], event["email"], event["bytes"]) == ("domain", "sole_proprietorship", len(answer))
+    assert 0 < event["ms"] < 2000
+
+
+def test_log_holds_no_registrant_values(database: Database) -> None:
+    """No value of any registrant is in the log, shown or withheld, at its most talkative level."""
+    with Service(database.reader) as service:
+        shown = service.ask("--show-handles punktum.dk")
+        for name in ("beskyttet.dk", "enkeltmand.dk", "privatperson.dk", "lodz.dk"):
+            service.ask(f"--show-handles {name}")
+        service.wait_for_event("query.answered", 5)
+        log = service.log()
+    assert "info@punktum.dk" in shown
+    for value in ("info@", "Punktum dk A/S", "restads", "33646060", "berit", "Berit", "egon", "preben", "urzad"):
+        assert value not in log
+
+
+# --- limits and the end ------------------------------------------------------------------------------------------------
+
+
+def test_too_many_connections(sandbox_database: Database) -> None:
+    """A connection beyond the limit is refused in full, at once, and those within it are served."""
+    with Service(sandbox_database.reader, {"WHOISD_SERVER__MAX_CONNECTIONS": "3"}) as service:
+        held = [service.connect() for _ in range(3)]
+        time.sleep(0.2)
+        with service.connect() as client:
+            client.sendall(b"eksempel.dk\r\n" * 1000)
+            assert receive(client) == notices.too_many_requests(5).replace("\n", "\r\n").encode()
+        held[0].sendall(b"eksempel.dk\r\n")
+        assert receive(held[0]).endswith(ENDS_WITH)
+        for client in held:
+            client.close()
+        service.wait_for_event("query.refused")
+
+
+def test_ipv6(sandbox_database: Database) -> None:
+    """The server listens on IPv6 too, and greets its clients with the address in full."""
+    with Service(sandbox_database.reader, host="::1") as service:
+        assert service.ask("eksempel.dk").startswith("# Hello 0000:0000:0000:0000:0000:0000:0000:0001. ")
+        assert service.wait_for_event("query.answered")["client"] == "::1"
+
+
+def test_port_in_use(service: Service) -> None:
+    """An address that cannot be had stops the start and is named."""
+    settings = {
+        "WHOISD_DATABASE__DSN": "postgresql://nobody@/nothing",
+        "WHOISD_LISTEN": json.dumps([{"host": "127.0.0.1", "port": service.port}]),
+    }
+    ended = subprocess.run([WHOISD, "serve"], env=environment(settings), capture_output=True, timeout=20, check=False)
+    assert ended.returncode == 2
+    assert ended.stderr.decode() == (
+        f"whoisd: listen.0: cannot listen on 127.0.0.1 port {service.port}: Address already in use\n"
+    )
+
+
+def test_stop_lets_open_connections_end(sandbox_database: Database) -> None:
+    """At SIGTERM no new connection is accepted, and one that is open still gets its answer."""
+    with Service(sandbox_database.reader) as service, service.connect() as client:
+        client.sendall(b"--show-handles ")
+        time.sleep(0.2)
+        service.process.send_signal(signal.SIGTERM)
+        time.sleep(0.2)
+        with pytest.raises(ConnectionRefusedError):
+            service.connect()
+        client.sendall(b"punktum.dk\r\n")
+        assert fields(receive(client).decode("iso-8859-1"))["Email"] == ["info@punktum.dk"]
+        client.close()
+        assert service.process.wait(PATIENCE) == 0
+
+
+def test_stop_cuts_what_outstays_the_grace(sandbox_database: Database) -> None:
+    """A connection that does not end within the grace period is cut, and the server ends."""
+    with Service(sandbox_database.reader, {"WHOISD_SERVER__GRACE": "0.5"}) as service, service.connect():
+        time.sleep(0.2)
+        begun = time.monotonic()
+        service.process.send_signal(signal.SIGTERM)
+        assert service.process.wait(PATIENCE) == 0
+        assert 0.3 < time.monotonic() - begun < 3
+
+
+def test_many_clients_at_once(service: Service) -> None:
+    """3,000 queries by 32 clients at once: each gets the answer to its own question."""
+    names = ["eksempel.dk", "punktum.dk", "enkeltmand.dk", "findes-ikke.dk", "auth01.ns.dk-hostmaster.dk", "HELP"]
+    expected = {name: service.ask(name) for name in names}
+    with ThreadPoolExecutor(32) as clients:
+        answers = clients.map(lambda number: (names[number % 6], service.ask(names[number % 6])), range(3000))
+        assert all(answer == expected[name] for name, answer in answers)
+
+
+def test_memory_and_descriptors_return(service: Service) -> None:
+    """After a thousand connections of every kind the process holds no more descriptors than before."""
+
+    def descriptors() -> int:
+        return len(list(Path(f"/proc/{service.process.pid}/fd").iterdir()))
+
+    before = descriptors()
+    for number in range(1000):
+        service.exchange([b"eksempel.dk\n", b"x y\n", b"\x00", b"findes-ikke.dk\n"][number % 4])
+    deadline = time.monotonic() + 5
+    while descriptors() > before and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert descriptors() <= before

@@ -1,0 +1,351 @@
+"""The store against a real PostgreSQL: every rule, the very next answer, batching, deadlines, outages."""
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import orjson
+import pytest
+import structlog
+from support import Database, Service, fields
+
+from whoisd.disclosure import publish_email
+from whoisd.errors import StoreError
+from whoisd.model import CvrForm, DomainStatus, IdStatus, RegistrantKind
+from whoisd.names import parse_name
+from whoisd.postgres import Cluster, temporary_folder
+from whoisd.registry import load
+from whoisd.sandbox import DATABASE, prepare
+from whoisd.store import LARGEST_BATCH, Store
+from whoisd.wire import Charset
+
+TEMPORARY_FAILURE = "Temporary failure. Please try again later.\r\n"
+
+
+@asynccontextmanager
+async def open_store(dsn: str, deadline: float = 1.5) -> AsyncIterator[Store]:
+    store = Store(dsn, deadline, structlog.get_logger())
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+# --- what a row becomes ------------------------------------------------------------------------------------------
+
+
+async def test_domain(sandbox_database: Database) -> None:
+    """A domain comes with its registrar's name, its name servers in delegation order and its registrant."""
+    async with open_store(sandbox_database.reader) as store:
+        domain = await store.domain(parse_name("æøåöäüé.dk"))
+    assert domain
+    assert (domain.name.ascii, domain.status) == ("xn--4cabco7dk5a.dk", DomainStatus.ACTIVE)
+    assert [str(day) for day in (domain.registered, domain.expires, domain.delete_date)] == [
+        "2010-06-14",
+        "2027-06-30",
+        "2027-07-14",
+    ]
+    assert domain.registrar == "Eksempelregistrator ApS"
+    assert domain.nameservers == ("auth01.ns.dk-hostmaster.dk", "auth02.ns.dk-hostmaster.dk")
+    assert (domain.registrant.kind, domain.registrant.cvr_form) == (RegistrantKind.ASSOCIATION, CvrForm.ORDINARY)
+    assert (domain.registrant.email, domain.registrant.id_status) == ("post@bogstaver.example", IdStatus.DOCUMENTATION)
+
+
+async def test_unknown_names(sandbox_database: Database) -> None:
+    """A name that the database does not hold is None, as a domain and as a host, alone and in a batch."""
+    async with open_store(sandbox_database.reader) as store:
+        assert await store.domain(parse_name("findes-ikke.dk")) is None
+        assert await store.host(parse_name("www.eksempel.dk")) is None
+        both = await asyncio.gather(store.domain(parse_name("a.dk")), store.domain(parse_name("eksempel.dk")))
+        assert [domain is None for domain in both] == [True, False]
+
+
+async def test_batches_give_each_its_own(database: Database) -> None:
+    """Two thousand names at once, in batches over one connection, get each its own row; a name asked twice gets it twice."""
+    await database.execute(
+        "INSERT INTO registry.domain (name, status) SELECT 'n' || i || '.dk', 'offered_to_waiting_list'"
+        " FROM generate_series(1, 2000) AS i"
+    )
+    names = [parse_name(f"n{number}.dk") for number in range(4 * LARGEST_BATCH + 1)] * 2
+    async with open_store(database.reader) as store:
+        found = await asyncio.gather(*map(store.domain, names), store.host(parse_name("ns1.eksempel.dk")))
+        host = found.pop()
+    assert host
+    assert [domain and domain.name.ascii for domain in found] == [
+        name.ascii if name.ascii != "n0.dk" else None for name in names
+    ]
+
+
+async def test_odd_rows_of_a_registry_of_its_own(database: Database) -> None:
+    """Where a view says nothing or something odd, the facts come out unsettled, so that the email is withheld."""
+    await database.execute("DROP VIEW whois.domain")
+    await database.execute(
+        """
+        CREATE VIEW whois.domain AS SELECT
+            'odd.dk'::text AS name, 'active'::text AS status, NULL::date AS registered, NULL::date AS expires,
+            NULL::date AS delete_date, NULL::integer AS period_years, NULL::boolean AS vid, NULL::boolean AS dnssec,
+            ' '::text AS registrar, NULL::text[] AS nameservers, 'club'::text AS registrant_kind,
+            NULL::text AS registrant_name, NULL::text[] AS registrant_street,
+            NULL::text AS registrant_postal_code, NULL::text AS registrant_city,
+            'DK'::text AS registrant_country, NULL::text AS registrant_phone, 'a@b.example'::text AS registrant_email,
+            NULL::text AS registrant_secondary_email, '99000019'::text AS registrant_vat_number,
+            true AS registrant_cvr_locked, 'limited'::text AS registrant_cvr_form,
+            NULL::boolean AS registrant_cvr_bankruptcy, NULL::boolean AS registrant_sole_proprietorship,
+            false AS registrant_address_protection,
+            true AS registrant_id_confirmed, 'passport'::text AS registrant_id_status
+        """
+    )
+    await database.execute("GRANT SELECT ON whois.domain TO whoisd_reader")
+    async with open_store(database.reader) as store:
+        domain = await store.domain(parse_name("odd.dk"))
+    assert domain
+    assert (domain.registrant.kind, domain.registrant.cvr_form) == (RegistrantKind.UNKNOWN, CvrForm.UNKNOWN)
+    assert (domain.registrant.id_status, domain.nameservers, domain.registrant.street) == (None, (), ())
+
+
+async def test_row_that_breaks_the_contract(database: Database) -> None:
+    """A status that is none is a failure that names its place, not an answer."""
+    await database.execute(
+        "CREATE OR REPLACE VIEW whois.host AS SELECT name, NULL::boolean AS glue FROM registry.host;"
+        "ALTER TABLE registry.domain DROP CONSTRAINT domain_status_check, DROP CONSTRAINT registered_or_offered;"
+        "UPDATE registry.domain SET status = 'parked' WHERE name = 'eksempel.dk'"
+    )
+    async with open_store(database.reader) as store:
+        with pytest.raises(StoreError, match=r"^ValueError at "):
+            await store.domain(parse_name("eksempel.dk"))
+        host = await store.host(parse_name("ns1.eksempel.dk"))
+    assert host
+    assert host.glue is False
+
+
+# --- every rule through the database -----------------------------------------------------------------------------
+
+
+async def test_every_combination_through_the_database(database: Database, tmp_path: Path) -> None:
+    """Loaded from a file and read through the views, each combination of facts shows the email that the rules name."""
+    codes = {10: CvrForm.SOLE_PROPRIETORSHIP, 15: CvrForm.SMALL_BUSINESS, 20: CvrForm.DECEASED_ESTATE, 990: CvrForm.UNSTATED}
+    codes |= {60: CvrForm.ORDINARY, 80: CvrForm.ORDINARY, 999: CvrForm.UNKNOWN}
+    axes = product(
+        ("company", "public_organization", "association", "individual"),
+        ("DK", "DE"),
+        (False, True),
+        (*codes, None),
+        (False, True),
+        ("DE999990002", "", None),
+        (False, True),
+        ("second@a.example", " ", None),
+    )
+    expected: dict[str, str | None] = {}
+    lines: list[bytes] = []
+    for number, (kind, country, locked, code, bankrupt, vat, sole, secondary) in enumerate(axes):
+        if (locked and country != "DK") or (sole and country == "DK"):
+            continue  # the database refuses them
+        handle = f"R{number}"
+        who: dict[str, object] = {
+            "type": "registrant",
+            "handle": handle,
+            "kind": kind,
+            "name": "N",
+            "country": country,
+            "vat_number": vat,
+        }
+        who |= {"email": "first@a.example", "secondary_email": secondary, "cvr_locked": locked, "cvr_form": code}
+        who |= {"cvr_bankruptcy": bankrupt, "sole_proprietorship": sole}
+        domain: dict[str, object] = {
+            "type": "domain",
+            "name": f"d{number}.dk",
+            "status": "reserved",
+            "registered": "2020-01-01",
+        }
+        domain |= {"expires": "2027-01-01", "period_years": 1, "registrant": handle}
+        lines += [orjson.dumps(domain), orjson.dumps(who)]
+        public = kind != "individual" and vat and not bankrupt and not sole
+        public = public and (locked and code in (60, 80) if country == "DK" else code is None)
+        expected[f"d{number}.dk"] = (
+            ("second@a.example" if secondary and secondary.strip() else "first@a.example") if public else None
+        )
+    file = tmp_path / "all.jsonl"
+    file.write_bytes(b"\n".join(lines))
+    connection = await asyncpg.connect(database.owner)
+    await load(connection, [file])
+    await connection.close()
+    async with open_store(database.reader) as store:
+        domains = await asyncio.gather(*(store.domain(parse_name(name)) for name in expected))
+    emails = [domain and publish_email(domain.registrant, Charset.LATIN_1, in_force=True)[0] for domain in domains]
+    assert [email if isinstance(email, str) else None for email in emails] == list(expected.values())
+    assert {*expected.values()} == {"first@a.example", "second@a.example", None}
+
+
+# --- the very next answer ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("sql", "email"),
+    [
+        ("UPDATE registry.registrant SET secondary_email = 'ny@eksempel.example'", "ny@eksempel.example"),
+        ("UPDATE registry.registrant SET secondary_email = NULL", "bogholderi@eksempel.example"),
+        ("UPDATE registry.registrant SET cvr_form = 10", "DATA REDACTED"),
+        ("UPDATE registry.registrant SET cvr_locked = false", "DATA REDACTED"),
+        ("UPDATE registry.registrant SET cvr_bankruptcy = true", "DATA REDACTED"),
+        ("UPDATE registry.registrant SET kind = 'individual'", "DATA REDACTED"),
+    ],
+)
+async def test_change_is_in_the_very_next_answer(database: Database, sql: str, email: str) -> None:
+    """What plain SQL changes and commits is in the very next answer, while others are being answered."""
+    with Service(database.reader) as service, ThreadPoolExecutor(8) as others:
+        asked = [others.submit(service.ask, "--show-handles eksempel.dk") for _ in range(200)]
+        assert fields(service.ask("--show-handles eksempel.dk"))["Email"] == ["kontakt@eksempel.example"]
+        await database.execute(f"{sql} WHERE handle = 'EKSEMPEL-DK'")
+        assert fields(service.ask("--show-handles eksempel.dk"))["Email"] == [email]
+        assert {fields(answer.result())["Email"][0] for answer in asked} <= {"kontakt@eksempel.example", email}
+
+
+def test_rules_enter_into_force_without_a_restart(sandbox_database: Database) -> None:
+    """Until the moment of entry into force every email is withheld; from that moment on it is shown, with no restart."""
+    moment = datetime.now(UTC) + timedelta(seconds=3)
+    with Service(sandbox_database.reader, {"WHOISD_DISCLOSURE__IN_FORCE_FROM": moment.isoformat()}) as service:
+        before = fields(service.ask("--show-handles punktum.dk"))["Email"]
+        assert datetime.now(UTC) < moment
+        time.sleep((moment - datetime.now(UTC)).total_seconds() - 0.2)
+        late = fields(service.ask("--show-handles punktum.dk"))["Email"]
+        assert datetime.now(UTC) < moment
+        time.sleep(max(0, (moment - datetime.now(UTC)).total_seconds()) + 0.01)
+        after = fields(service.ask("--show-handles punktum.dk"))["Email"]
+        reasons = [event["email"] for event in service.events("query.answered")]
+    assert (before, late, after) == (["DATA REDACTED"], ["DATA REDACTED"], ["info@punktum.dk"])
+    assert reasons[:2] == ["not_in_force", "not_in_force"]
+
+
+# --- when the database is away -------------------------------------------------------------------------------------
+
+
+async def test_nothing_to_connect_to(tmp_path: Path) -> None:
+    """Without a database a lookup fails at once, and so do all that come with it."""
+    async with open_store(f"postgresql://whoisd_reader@/whois?host={tmp_path}") as store:
+        begun = time.monotonic()
+        results = await asyncio.gather(*(store.domain(parse_name(f"n{n}.dk")) for n in range(50)), return_exceptions=True)
+        assert all(isinstance(result, StoreError) for result in results)
+        assert time.monotonic() - begun < 0.5
+        assert await store.connect() is False
+
+
+async def test_database_that_does_not_answer() -> None:
+    """A database that takes the connection and says nothing fails a lookup at its deadline."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # the kernel takes the connection, and nobody reads it
+        port = silent.getsockname()[1]
+        async with open_store(f"postgresql://whoisd_reader@127.0.0.1:{port}/whois", deadline=0.5) as store:
+            begun = time.monotonic()
+            with pytest.raises(StoreError):
+                await store.domain(parse_name("eksempel.dk"))
+            assert 0.4 < time.monotonic() - begun < 1
+
+
+async def test_locked_tables(database: Database) -> None:
+    """While a lock keeps the tables, lookups fail within the deadline; when it is gone they are right again."""
+    async with open_store(database.reader, deadline=0.6) as store:
+        assert await store.domain(parse_name("eksempel.dk"))
+        locker = await asyncpg.connect(database.owner)
+        async with locker.transaction():
+            await locker.execute("LOCK TABLE registry.domain")
+            begun = time.monotonic()
+            names = [parse_name("eksempel.dk"), parse_name("punktum.dk")] * 5
+            results = await asyncio.gather(*map(store.domain, names), return_exceptions=True)
+            assert all(isinstance(result, StoreError) for result in results)
+            assert time.monotonic() - begun < 0.9
+        await locker.close()
+        assert await store.domain(parse_name("eksempel.dk"))
+
+
+async def test_connection_cut_by_the_administrator(database: Database) -> None:
+    """A connection that PostgreSQL ended is replaced within the lookup that finds it gone."""
+    async with open_store(database.reader) as store:
+        for _ in range(3):
+            assert await store.domain(parse_name("eksempel.dk"))
+            superuser = await asyncpg.connect(database.superuser)
+            await superuser.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'whoisd_reader'")
+            await superuser.close()
+            assert await store.domain(parse_name("punktum.dk"))
+
+
+async def test_connection_may_lie_idle(sandbox_database: Database) -> None:
+    """A connection that lay idle for longer than the statement timeout answers the first query that comes."""
+    async with open_store(sandbox_database.reader, deadline=0.3) as store:
+        assert await store.connect()
+        await asyncio.sleep(0.5)
+        assert await store.domain(parse_name("eksempel.dk"))
+
+
+async def test_view_replaced_under_the_connection(database: Database) -> None:
+    """A migration that replaces the views under a running server costs no lookup."""
+    async with open_store(database.reader) as store:
+        assert await store.host(parse_name("ns1.eksempel.dk"))
+        await database.execute(
+            "DROP VIEW whois.host; CREATE VIEW whois.host AS SELECT name, 1 AS more, false AS glue FROM registry.host;"
+            "GRANT SELECT ON whois.host TO whoisd_reader"
+        )
+        host = await store.host(parse_name("ns1.eksempel.dk"))
+    assert host
+    assert host.glue is False
+
+
+async def test_lookup_given_up_leaves_the_others(database: Database) -> None:
+    """A client that goes away while its name waits costs the others of its batch nothing."""
+    async with open_store(database.reader) as store:
+        await store.domain(parse_name("eksempel.dk"))
+        tasks = [asyncio.create_task(store.domain(parse_name("punktum.dk"))) for _ in range(10)]
+        await asyncio.sleep(0)
+        tasks[3].cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [isinstance(result, asyncio.CancelledError) for result in results] == [number == 3 for number in range(10)]
+    assert all(not isinstance(result, StoreError) for result in results)
+
+
+def test_postgresql_stopped_and_started() -> None:
+    """With PostgreSQL stopped a query is told to try later within 2 s; within 2 s of its return it is answered right."""
+
+    def ask_in_time(service: Service, right: Callable[[str], bool]) -> None:
+        begun = time.monotonic()
+        while not right(answer := service.ask("eksempel.dk")):
+            assert answer == TEMPORARY_FAILURE
+            assert time.monotonic() - begun < 2
+            time.sleep(0.02)
+
+    with temporary_folder() as folder:
+        cluster = Cluster(folder / "postgresql")
+        cluster.start()
+        try:
+            asyncio.run(prepare(cluster))
+            with Service(cluster.dsn("whoisd_reader", DATABASE)) as service, ThreadPoolExecutor(4) as load:
+                whole = service.ask("eksempel.dk")
+                for _ in range(2):
+                    under_load: list[Any] = [load.submit(service.ask, "eksempel.dk") for _ in range(400)]
+                    cluster.stop()
+                    begun = time.monotonic()
+                    assert service.ask("eksempel.dk") == TEMPORARY_FAILURE
+                    assert time.monotonic() - begun < 2
+                    cluster.start()
+                    ask_in_time(service, lambda answer: answer == whole)
+                    assert {answer.result() for answer in under_load} <= {whole, TEMPORARY_FAILURE}
+                assert service.process.poll() is None
+                outcomes = {event["outcome"] for event in service.events("query")}
+            assert outcomes == {"found", "temporary_failure"}
+        finally:
+            cluster.stop()
+
+
+def test_server_starts_without_its_database(tmp_path: Path) -> None:
+    """A server whose database is away starts, and says so to its clients."""
+    with Service(f"postgresql://whoisd_reader@/whois?host={tmp_path}") as service:
+        assert service.ask("--show-handles punktum.dk") == TEMPORARY_FAILURE
+        assert "Send HELP" not in service.ask("HELP")
+        event = service.wait_for_event("query.failed")
+    assert event["level"] == "error"
+    assert event["fault"] in ("FileNotFoundError", "not connected")

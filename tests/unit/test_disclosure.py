@@ -1,0 +1,282 @@
+"""The NIS2 email rules: the table against an oracle in the rules' own words, and `publish` over all combinations."""
+
+from datetime import date
+from itertools import product
+from typing import Any
+
+import pytest
+from support import registrant
+
+from whoisd.disclosure import (
+    RULES,
+    Country,
+    Facts,
+    Party,
+    PublicRegistrant,
+    Reason,
+    Truth,
+    Withheld,
+    decide,
+    facts_of,
+    publish,
+    publish_email,
+)
+from whoisd.model import CvrForm, Domain, DomainStatus, IdStatus, Registrant, RegistrantKind
+from whoisd.names import DomainName
+from whoisd.response import REDACTED, render_domain
+from whoisd.wire import Charset, encode
+
+NAME = DomainName("eksempel.dk", "eksempel.dk")
+
+
+def domain(who: Registrant, status: DomainStatus = DomainStatus.ACTIVE) -> Domain:
+    return Domain(
+        name=NAME,
+        status=status,
+        registered=date(2020, 1, 1),
+        expires=date(2027, 1, 1),
+        delete_date=None,
+        period_years=1,
+        vid=False,
+        dnssec=False,
+        registrar=None,
+        nameservers=("ns1.example.net", "ns2.example.net"),
+        registrant=who,
+    )
+
+
+# --- the table ---------------------------------------------------------------------------------------------------
+
+
+def test_table_shows_nothing_but_what_the_two_rules_show() -> None:
+    """Of all combinations of facts exactly two are shown: one Danish, one foreign, each with every fact settled."""
+    types: list[Any] = [Truth, Truth, Party, Country, Truth, Truth, Truth, CvrForm, Truth]
+    shown = {facts: decide(facts).reason for facts in map(Facts._make, product(*types)) if decide(facts).shown}
+    yes, no = Truth.YES, Truth.NO
+    assert shown == {
+        Facts(yes, no, Party.ORGANISATION, Country.DANISH, yes, yes, no, CvrForm.ORDINARY, no): Reason.LOCKED_TO_CVR,
+        Facts(yes, no, Party.ORGANISATION, Country.FOREIGN, no, yes, no, CvrForm.NONE, no): Reason.VAT_REGISTERED,
+    }
+
+
+def test_every_rule_decides_something() -> None:
+    """No row of the table is dead: each is the first to match some combination of facts."""
+    types: list[Any] = [Truth, Truth, Party, Country, Truth, Truth, Truth, CvrForm, Truth]
+    deciding = {
+        next((i for i, rule in enumerate(RULES) if rule.matches(facts)), None) for facts in map(Facts._make, product(*types))
+    }
+    assert deciding == {None, *range(len(RULES))}
+
+
+def test_showing_rows_state_every_fact() -> None:
+    """A row that shows an email leaves no fact open."""
+    assert [rule.reason for rule in RULES if rule.shown] == [Reason.LOCKED_TO_CVR, Reason.VAT_REGISTERED]
+    assert all(None not in rule for rule in RULES if rule.shown)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({}, Reason.LOCKED_TO_CVR),
+        ({"kind": RegistrantKind.ASSOCIATION}, Reason.LOCKED_TO_CVR),
+        ({"kind": RegistrantKind.PUBLIC_ORGANIZATION}, Reason.LOCKED_TO_CVR),
+        ({"kind": RegistrantKind.INDIVIDUAL}, Reason.INDIVIDUAL),
+        ({"kind": RegistrantKind.UNKNOWN}, Reason.NOT_SETTLED),
+        ({"cvr_locked": False}, Reason.NOT_LOCKED_TO_CVR),
+        ({"cvr_locked": None}, Reason.NOT_SETTLED),
+        ({"vat_number": None}, Reason.NO_CVR_NUMBER),
+        ({"vat_number": " "}, Reason.NO_CVR_NUMBER),
+        ({"vat_number": "n/a"}, Reason.NO_CVR_NUMBER),
+        ({"cvr_bankruptcy": True}, Reason.BANKRUPTCY_ESTATE),
+        ({"cvr_bankruptcy": None}, Reason.NOT_SETTLED),
+        ({"cvr_form": CvrForm.SOLE_PROPRIETORSHIP}, Reason.SOLE_PROPRIETORSHIP),
+        ({"cvr_form": CvrForm.SMALL_BUSINESS}, Reason.SMALL_BUSINESS),
+        ({"cvr_form": CvrForm.DECEASED_ESTATE}, Reason.DECEASED_ESTATE),
+        ({"cvr_form": CvrForm.UNSTATED}, Reason.CVR_FORM_UNSTATED),
+        ({"cvr_form": CvrForm.UNKNOWN}, Reason.CVR_FORM_UNKNOWN),
+        ({"cvr_form": CvrForm.NONE}, Reason.CVR_FORM_UNKNOWN),
+        ({"sole_proprietorship": True}, Reason.CONTRADICTORY),
+        ({"sole_proprietorship": None}, Reason.NOT_SETTLED),
+        ({"address_protection": True}, Reason.ADDRESS_PROTECTION),
+        ({"address_protection": None}, Reason.NOT_SETTLED),
+        ({"country": None}, Reason.NOT_SETTLED),
+        ({"country": ""}, Reason.NOT_SETTLED),
+        ({"country": "dk"}, Reason.NOT_SETTLED),
+        ({"country": " DK"}, Reason.NOT_SETTLED),
+        ({"country": "DNK"}, Reason.NOT_SETTLED),
+        ({"country": "SE"}, Reason.CONTRADICTORY),
+    ],
+)
+def test_reasons_for_danish_registrants(changes: dict[str, Any], reason: Reason) -> None:
+    """Each fact that departs from the Danish rule withholds the email, with a reason of its own."""
+    assert publish_email(registrant(**changes), Charset.UTF_8, in_force=True)[1] is reason
+
+
+ABROAD: dict[str, Any] = {"country": "SE", "vat_number": "SE556000016701", "cvr_locked": False, "cvr_form": CvrForm.NONE}
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({}, Reason.VAT_REGISTERED),
+        ({"country": "GL"}, Reason.VAT_REGISTERED),
+        ({"kind": RegistrantKind.INDIVIDUAL}, Reason.INDIVIDUAL),
+        ({"vat_number": None}, Reason.NO_VAT_NUMBER),
+        ({"vat_number": "\u00a0"}, Reason.NO_VAT_NUMBER),
+        ({"sole_proprietorship": True}, Reason.FOREIGN_SOLE_PROPRIETORSHIP),
+        ({"sole_proprietorship": None}, Reason.NOT_SETTLED),
+        ({"cvr_locked": True}, Reason.CONTRADICTORY),
+        ({"cvr_bankruptcy": True}, Reason.CONTRADICTORY),
+        ({"cvr_form": CvrForm.ORDINARY}, Reason.NOT_SETTLED),
+        ({"cvr_form": CvrForm.SOLE_PROPRIETORSHIP}, Reason.NOT_SETTLED),
+    ],
+)
+def test_reasons_for_registrants_abroad(changes: dict[str, Any], reason: Reason) -> None:
+    """Each fact that departs from the rule for registrants abroad withholds the email, with a reason of its own."""
+    assert publish_email(registrant(**(ABROAD | changes)), Charset.UTF_8, in_force=True)[1] is reason
+
+
+def test_nothing_is_shown_before_the_rules_are_in_force() -> None:
+    """Before entry into force a public email is withheld."""
+    assert publish_email(registrant(), Charset.UTF_8, in_force=False) == (Withheld(Reason.NOT_IN_FORCE), Reason.NOT_IN_FORCE)
+
+
+def test_truth_takes_booleans_alone() -> None:
+    """A fact that is no boolean, though Python calls it true or false, is not settled."""
+    facts = facts_of(registrant(cvr_locked=1, cvr_bankruptcy=0, sole_proprietorship=""), in_force=True)
+    assert (facts.locked, facts.bankrupt, facts.classified) == (Truth.UNKNOWN,) * 3
+
+
+# --- which email, and in what form -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("primary", "secondary", "charset", "shown"),
+    [
+        ("p@a.example", "s@a.example", Charset.LATIN_1, "s@a.example"),
+        ("p@a.example", None, Charset.LATIN_1, "p@a.example"),
+        ("p@a.example", "", Charset.LATIN_1, "p@a.example"),
+        ("p@a.example", " \u00a0 ", Charset.LATIN_1, "p@a.example"),
+        ("p@smørrebrød.example", None, Charset.LATIN_1, "p@xn--smrrebrd-64af.example"),
+        ("p@ŁÓDŹ.example", None, Charset.LATIN_1, "p@xn--d-uga0v4h.example"),
+        ("p@A.Example", None, Charset.LATIN_1, "p@A.Example"),
+        ("rødgrød@a.example", None, Charset.UTF_8, "rødgrød@a.example"),
+        ("rødgrød@a.example", None, Charset.LATIN_1, Reason.NEEDS_UTF_8),
+        ("łoś@a.example", None, Charset.LATIN_1, Reason.NEEDS_UTF_8),
+        ("p@a.example", "no address", Charset.UTF_8, Reason.NOT_SETTLED),
+        ("", None, Charset.UTF_8, Reason.NOT_SETTLED),
+        (None, None, Charset.UTF_8, Reason.NOT_SETTLED),
+        ("p", None, Charset.UTF_8, Reason.NOT_SETTLED),
+        ("@a.example", None, Charset.UTF_8, Reason.NOT_SETTLED),
+        ("p@", None, Charset.UTF_8, Reason.NOT_SETTLED),
+        ("p@a@b.example", None, Charset.UTF_8, Reason.NOT_SETTLED),
+        ("p@a.example,q@b.example", None, Charset.UTF_8, Reason.NOT_SETTLED),
+        ("p@a.example q@b.example", None, Charset.UTF_8, Reason.NOT_SETTLED),
+        ("p@a.example\r\nDomain: free", None, Charset.UTF_8, Reason.NOT_SETTLED),
+        ("p\u202e@a.example", None, Charset.UTF_8, Reason.NOT_SETTLED),
+        ("p@\u2603.example", None, Charset.UTF_8, Reason.NOT_SETTLED),
+    ],
+)
+def test_email_shown(primary: str | None, secondary: str | None, charset: Charset, shown: str | Reason) -> None:
+    """The secondary email is shown or, where it is blank, the primary; its domain as A-labels; only if it is an address."""
+    who = registrant(email=primary, secondary_email=secondary)
+    email, _ = publish_email(who, charset, in_force=True)
+    assert email == (Withheld(shown) if isinstance(shown, Reason) else shown)
+
+
+# --- all combinations --------------------------------------------------------------------------------------------
+
+FORMS = [*CvrForm]
+SECRETS = {
+    "name": "NAME-TOKEN",
+    "street": ("STREET-TOKEN",),
+    "postal_code": "POSTCODE-TOKEN",
+    "city": "CITY-TOKEN",
+    "phone": "PHONE-TOKEN",
+    "email": "primary@token.example",
+}
+PERSONAL = ("NAME-TOKEN", "STREET-TOKEN", "POSTCODE-TOKEN", "CITY-TOKEN", "PHONE-TOKEN", "NUMBER-TOKEN-1", "@token.example")
+
+
+def expected_email(who: Registrant) -> str | None:
+    """The rules in the words of the law, not of the table: the email to show, or None."""
+    if who.kind is RegistrantKind.INDIVIDUAL or who.address_protection:
+        return None
+    if who.country == "DK":
+        exempt = who.cvr_form is not CvrForm.ORDINARY or who.cvr_bankruptcy
+        public = who.cvr_locked and who.vat_number and not exempt and not who.sole_proprietorship
+    else:
+        known_to_cvr = who.cvr_locked or who.cvr_bankruptcy or who.cvr_form is not CvrForm.NONE
+        public = who.vat_number and not who.sole_proprietorship and not known_to_cvr
+    secondary = (who.secondary_email or "").strip()
+    return (secondary or who.email) if public else None
+
+
+@pytest.mark.parametrize("status", DomainStatus)
+@pytest.mark.parametrize("show_handles", [False, True])
+def test_all_combinations(status: DomainStatus, show_handles: bool) -> None:
+    """Whatever the facts: the email that the rules name, or none; and no withheld value in the answer or in any repr."""
+    axes = product(
+        [kind for kind in RegistrantKind if kind is not RegistrantKind.UNKNOWN],
+        ["DK", "SE"],
+        [False, True],
+        FORMS,
+        [False, True],
+        ["NUMBER-TOKEN-1", ""],
+        [False, True],
+        [False, True],
+        [False, True],
+        ["secondary@token.example", "", None],
+    )
+    fields = ["kind", "country", "cvr_locked", "cvr_form", "cvr_bankruptcy", "vat_number", "sole_proprietorship"]
+    fields += ["address_protection", "id_confirmed", "secondary_email"]
+    for values in axes:
+        who = registrant(**SECRETS, **dict(zip(fields, values, strict=True)), id_status=IdStatus.ELECTRONIC_ID)
+        public = publish(domain(who, status), show_handles=show_handles, in_force=True, charset=Charset.LATIN_1)
+        body = render_domain(public, omit_withheld_email=False)
+        seen = encode(body, Charset.LATIN_1).decode("iso-8859-1") + repr(public) + repr(who) + repr(domain(who))
+        section = show_handles and status in (DomainStatus.ACTIVE, DomainStatus.RESERVED) and who.id_confirmed
+        email = expected_email(who) if section else None
+        allowed = {token for token in PERSONAL[:5] if section and not who.address_protection}
+        assert ("Registrant\n" in body) is bool(section)
+        assert f"Email:                {email or REDACTED}\n" in body or not section
+        seen = seen.replace(email, "") if email else seen
+        assert [token for token in PERSONAL if token in seen] == [token for token in PERSONAL if token in allowed]
+        assert ("ID status" in body) is bool(section and not who.address_protection)
+
+
+def test_protected_registrant_is_withheld_whole() -> None:
+    """Under name and address protection every field reads withheld, given or not, and there is no ID status."""
+    given = registrant(kind=RegistrantKind.INDIVIDUAL, address_protection=True, id_status=IdStatus.ELECTRONIC_ID)
+    bare = registrant(kind=RegistrantKind.INDIVIDUAL, address_protection=True, phone=None, street=(), city=None)
+    sections = [
+        publish(domain(who), show_handles=True, in_force=True, charset=Charset.UTF_8).registrant for who in (given, bare)
+    ]
+    assert sections[0] == sections[1]
+    assert isinstance(sections[0], PublicRegistrant)
+    hidden = Withheld(Reason.ADDRESS_PROTECTION)
+    assert sections[0].name == sections[0].phone == sections[0].email == hidden
+    assert sections[0].id_status is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "show_handles", "reason"),
+    [
+        ({}, DomainStatus.ACTIVE, False, Reason.NOT_ASKED),
+        ({}, DomainStatus.DEACTIVATED, True, Reason.DEACTIVATED),
+        ({"id_confirmed": False}, DomainStatus.ACTIVE, True, Reason.ID_NOT_CONFIRMED),
+        ({"id_confirmed": None}, DomainStatus.ACTIVE, True, Reason.ID_NOT_CONFIRMED),
+        ({}, DomainStatus.OFFERED_TO_WAITING_LIST, True, Reason.NO_REGISTRATION),
+        ({}, DomainStatus.OFFERED_TO_WAITING_LIST, False, Reason.NO_REGISTRATION),
+    ],
+)
+def test_section_left_out(
+    changes: dict[str, Any],
+    status: DomainStatus,
+    show_handles: bool,
+    reason: Reason,
+) -> None:
+    """The Registrant section is left out unless asked for, active or reserved, and confirmed; the reason says which."""
+    who = registrant(**changes)
+    public = publish(domain(who, status), show_handles=show_handles, in_force=True, charset=Charset.UTF_8)
+    assert public.registrant == Withheld(reason)

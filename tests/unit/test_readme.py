@@ -1,0 +1,184 @@
+"""The README is true: its tables are what the software does, and its queries work as pasted."""
+
+import re
+import shutil
+import subprocess
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+import pytest
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+from support import PATIENCE, Service
+
+from whoisd import registry, server, store, wire
+from whoisd.config import DEFAULT_TERMS, IN_FORCE_FROM, Listen, Settings
+from whoisd.disclosure import RULES, Reason
+from whoisd.errors import Outcome
+from whoisd.log import EVENTS
+from whoisd.records import DomainRecord, HostRecord, RegistrantRecord, RegistrarRecord
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+def part(name: str) -> str:
+    """What stands between the marks of a part."""
+    found = re.search(rf"<!-- {name} -->\n(.*?)<!-- /{name} -->", README.read_text(encoding="utf-8"), re.DOTALL)
+    assert found
+    return found[1]
+
+
+def rows(name: str) -> list[list[str]]:
+    """The cells of a table, without its head."""
+    lines = [line for line in part(name).splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def check(name: str, table: str, *, rewrite: bool) -> None:
+    if rewrite:
+        before, mark, rest = README.read_text(encoding="utf-8").partition(f"<!-- {name} -->\n")
+        after = rest[rest.index(f"<!-- /{name} -->") :]
+        README.write_text(before + mark + table + after, encoding="utf-8")
+    assert part(name) == table
+
+
+def table(head: list[str], body: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *body]
+    return "".join(f"| {' | '.join(line)} |\n".replace(" --- ", "---") for line in lines)
+
+
+@pytest.fixture
+def rewrite(request: pytest.FixtureRequest) -> bool:
+    return bool(request.config.getoption("--rewrite"))
+
+
+# --- the tables ------------------------------------------------------------------------------------------------------
+
+
+def test_rules(rewrite: bool) -> None:
+    """The rules of the README are the rules of the software, row by row."""
+    head = ["in force", "protected", "party", "country", "locked", "number", "bankrupt", "CVR form", "classified"]
+    body = [
+        ["–" if fact is None else str(fact).replace("_", " ") for fact in rule[:9]]
+        + ["**shown**" if rule.shown else "withheld", f"`{rule.reason}`"]
+        for rule in RULES
+    ]
+    check("rules", table([*head, "email", "reason"], body), rewrite=rewrite)
+
+
+def settings() -> Iterator[tuple[str, FieldInfo]]:
+    for section, info in Settings.model_fields.items():
+        model: Any = info.annotation
+        if get_origin(model) is tuple:
+            yield from ((f"[[{section}]] {name}", field) for name, field in Listen.model_fields.items())
+        else:
+            assert issubclass(model, BaseModel)
+            yield from ((f"{section}.{name}", field) for name, field in model.model_fields.items())
+
+
+def default(field: FieldInfo) -> str:
+    if field.default is PydanticUndefined:
+        return "required"
+    if field.default == DEFAULT_TERMS:
+        return "three lines; see the answer above"
+    if field.default == IN_FORCE_FROM:
+        return f"`{IN_FORCE_FROM.isoformat()}`"
+    return "none" if field.default is None else f"`{field.default}`"
+
+
+def values(field: FieldInfo) -> str:
+    """The values of an enumeration, to go before the description."""
+    choices = get_args(field.annotation) if get_origin(field.annotation) is not types.UnionType else ()
+    return " or ".join(f"`{choice}`" for choice in choices if isinstance(choice, str))
+
+
+def test_settings(rewrite: bool) -> None:
+    """The README lists every setting with its default and what it is."""
+    body = []
+    for name, field in settings():
+        choices = values(field)
+        body.append([f"`{name}`", default(field), f"{choices}: {field.description}" if choices else str(field.description)])
+    check("settings", table(["key", "default", "what it is"], body), rewrite=rewrite)
+
+
+def test_limits(rewrite: bool) -> None:
+    """The README lists every fixed limit with its number."""
+    body = [
+        ["length of a query line, its end not counted", f"{wire.LINE_LIMIT:,} bytes"],
+        ["input read and thrown away behind a query; then it is left unread", f"{server.DRAIN_LIMIT // 2**20} MiB"],
+        ["connections that wait to be accepted (the kernel lowers it to `net.core.somaxconn`)", f"{server.BACKLOG:,}"],
+        ["what a client refused for the number of connections is told to wait", f"{server.OVERLOAD_RETRY} s"],
+        ["names fetched from the database together", f"{store.LARGEST_BATCH}"],
+        ["pause between tries to reach the database, in which queries fail at once", f"{store.RETRY_PAUSE:g} s"],
+        ["statement timeout of a lookup", "two thirds of `database.deadline`"],
+        ["faults that one load reports", f"{registry.MOST_FAULTS}"],
+    ]
+    check("limits", table(["limit", "value"], body), rewrite=rewrite)
+
+
+def test_reasons() -> None:
+    """The README has a row for each reason."""
+    assert [cells[0] for cells in rows("reasons")] == [f"`{reason}`" for reason in Reason]
+
+
+def test_outcomes() -> None:
+    """The README has a row for each outcome, with its event."""
+    assert sorted((row[0], row[1]) for row in rows("outcomes")) == sorted((f"`{o}`", f"`{EVENTS[o]}`") for o in Outcome)
+
+
+def test_records() -> None:
+    """The README has every field of every record of a registry file."""
+    found: dict[str, set[str]] = {}
+    record = ""
+    for cells in rows("records"):
+        record = cells[0].strip("`") or record
+        found.setdefault(record, set()).update(re.findall(r"`(\w+)`", cells[1]))
+    models: dict[str, type[BaseModel]]
+    models = {"registrar": RegistrarRecord, "registrant": RegistrantRecord, "host": HostRecord, "domain": DomainRecord}
+    assert found.pop("all") == {"type"}
+    assert found == {name: {*model.model_fields} - {"type"} for name, model in models.items()}
+
+
+def test_modules() -> None:
+    """The README names every module of the package."""
+    section = README.read_text(encoding="utf-8").partition("## The house in short")[2].partition("## ")[0]
+    cells = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
+    modules = {path.stem for path in (README.parent / "whoisd").glob("*.py")} - {"__init__", "__main__"}
+    assert set(re.findall(r"`(\w+)`", " ".join(cells))) == modules
+
+
+# --- the queries -----------------------------------------------------------------------------------------------------
+
+
+def test_query_of_each_reason(own_service: Service) -> None:
+    """The query that the README gives for a reason shows just that reason at work."""
+    asked = 0
+    for reason, _, query in rows("reasons"):
+        if query.startswith("`"):
+            own_service.ask(query.strip("`"))
+            asked += 1
+            event = own_service.wait_for_event("query.answered", asked)
+            assert f"`{event.get('email') or event.get('registrant')}`" == reason
+
+
+def test_example(service: Service) -> None:
+    """The answer that the README shows first is the answer that is given."""
+    query = re.search(r"-- '(.*)'", part("example"))
+    assert query
+    shown = part("example").partition("\n\n")[2].removesuffix("```\n")
+    assert service.ask(query[1]).replace("\r\n", "\n").partition("\n\n")[2] == shown
+
+
+@pytest.mark.skipif(shutil.which("whois") is None, reason="the whois client is not installed: apt-get install whois")
+def test_commands_of_the_stock_client(service: Service) -> None:
+    """Every whois command of the README works as pasted."""
+    commands = re.findall(r"^whois -h 127\.0\.0\.1 -p 4343 .*$", README.read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(commands) == 8
+    for command in commands:
+        pasted = command.replace("4343", str(service.port))
+        ended = subprocess.run(["/bin/sh", "-c", pasted], capture_output=True, timeout=PATIENCE, check=True)
+        answer = ended.stdout.decode("iso-8859-1")
+        assert "Status:" in answer or "Glue:" in answer or "How to ask" in answer

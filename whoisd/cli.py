@@ -1,0 +1,169 @@
+"""The commands. Each reads its settings, calls one function of the package, and says what came of it.
+
+Exit status: 0 when it is done, 1 when it cannot be, 2 when the command line or the configuration is wrong.
+"""
+
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from functools import wraps
+from importlib.metadata import version
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any, Final, NoReturn, ParamSpec, TypeVar
+
+import asyncpg
+import click
+
+from whoisd import server
+from whoisd.answer import Answer, answer
+from whoisd.config import DEFAULT_FILE, Settings, load_settings
+from whoisd.errors import ConfigError, Outcome, WhoisdError
+from whoisd.log import open_log
+from whoisd.migrations import migrate as migrate_database
+from whoisd.registry import load as load_files
+from whoisd.sandbox import run_sandbox
+from whoisd.store import Store
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_FAILED: Final = {Outcome.BAD_QUERY, Outcome.TEMPORARY_FAILURE, Outcome.INTERNAL_ERROR}
+
+_file = click.Path(path_type=Path, dir_okay=False)
+_config_option = click.option(
+    "--config", "file", type=_file, metavar="FILE", help=f"Configuration file.  [default: {DEFAULT_FILE}]"
+)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(version("whoisd"), prog_name="whoisd")
+def main() -> None:
+    """Run or keep a WHOIS server for the .dk registry."""
+
+
+def _command(function: Callable[P, None]) -> Callable[P, None]:
+    """End a command that fails with its error's text, which is written for the reader, and with its exit status."""
+
+    @wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            function(*args, **kwargs)
+        except ConfigError as error:
+            _fail(str(error), 2)
+        except WhoisdError as error:
+            _fail(str(error), 1)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            # Not the error's own text: it may quote a row.
+            _fail(f"the database refuses: {type(error).__name__} {getattr(error, 'sqlstate', '')}".rstrip(), 1)
+        except KeyboardInterrupt:
+            _fail("interrupted", 130)
+
+    return run
+
+
+def _fail(text: str, status: int) -> NoReturn:
+    click.echo("\n".join(f"whoisd: {line}" for line in text.splitlines()), err=True)
+    sys.exit(status)
+
+
+@main.command()
+@_config_option
+@_command
+def serve(file: Path | None) -> None:
+    """Serve until SIGTERM."""
+    settings = load_settings(file)
+    server.run(settings, open_log(settings.log.level, settings.log.format), server.open_sockets(settings.listen))
+
+
+@main.command()
+@_config_option
+@_command
+def check(file: Path | None) -> None:
+    """Say whether the configuration is good, or what is wrong with it."""
+    load_settings(file)
+    click.echo("The configuration is good.")
+
+
+@main.command()
+@_config_option
+@click.argument("words", metavar="-- QUERY", nargs=-1, required=True)
+@_command
+def query(file: Path | None, words: tuple[str, ...]) -> None:
+    """Answer a query without the network, as the server would answer 127.0.0.1.
+
+    The answer's bytes go to standard output; at a terminal they are decoded first.
+    """
+    settings = load_settings(file)
+    line = b" ".join(os.fsencode(word) for word in words)
+    found = asyncio.run(_answer(line, settings))
+    if sys.stdout.isatty():
+        click.echo(found.text(), nl=False)
+    else:
+        sys.stdout.buffer.write(found.payload)
+    if found.outcome in _FAILED:
+        sys.exit(1)
+
+
+async def _answer(line: bytes, settings: Settings) -> Answer:
+    log = open_log("error", settings.log.format)
+    store = Store(settings.database.dsn.get_secret_value(), settings.database.deadline, log)
+    try:
+        return await answer(line, IPv4Address("127.0.0.1"), store, server.policy_of(settings), datetime.now(UTC))
+    finally:
+        await store.close()
+
+
+@main.command()
+@_config_option
+@_command
+def migrate(file: Path | None) -> None:
+    """Bring the database's schema up to date. Needs database.owner_dsn."""
+    applied = asyncio.run(_as_owner(file, migrate_database))
+    for name in applied:
+        click.echo(f"applied sql/{name}")
+    if not applied:
+        click.echo("The database is up to date.")
+
+
+@main.command()
+@_config_option
+@click.argument("data", nargs=-1, required=True, type=_file)
+@_command
+def load(file: Path | None, data: tuple[Path, ...]) -> None:
+    """Load registry files: all of them, or nothing when a line has a fault. Needs database.owner_dsn."""
+    counts = asyncio.run(_as_owner(file, lambda connection: load_files(connection, data)))
+    click.echo("loaded " + ", ".join(f"{count} {name}{'' if count == 1 else 's'}" for name, count in counts.items()))
+
+
+async def _as_owner(file: Path | None, work: Callable[[Any], Awaitable[T]]) -> T:
+    dsn = load_settings(file).database.owner_dsn
+    if dsn is None:
+        raise ConfigError(
+            f"{file or DEFAULT_FILE}: database.owner_dsn: required by this command;"
+            " set it there or in the environment as WHOISD_DATABASE__OWNER_DSN"
+        )
+    try:
+        connection = await asyncpg.connect(dsn.get_secret_value(), timeout=10)
+    except (OSError, TimeoutError) as error:
+        raise WhoisdError(f"database.owner_dsn: the database does not answer: {type(error).__name__}") from None
+    try:
+        return await work(connection)
+    finally:
+        await connection.close()
+
+
+@main.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=4343, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 takes any.")
+@click.option("--data", multiple=True, type=_file, metavar="FILE", help="Registry file to load too; may be repeated.")
+@click.option(
+    "--directory", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
+    help="Folder to keep and use again.  [default: a temporary one, removed at exit]",
+)  # fmt: skip
+@_command
+def sandbox(host: str, port: int, data: tuple[Path, ...], directory: Path | None) -> None:
+    """Serve a small predefined registry from a PostgreSQL of its own."""
+    run_sandbox(host, port, data, directory)

@@ -1,0 +1,116 @@
+"""The words for what can end or go wrong: the outcomes of a connection, the faults of a query, the error tree.
+
+    WhoisdError
+    ├── InvalidName        a text that is no domain name                  the client is told which rule it breaks
+    ├── QueryError         a query that cannot be understood              the client is told which rule it breaks
+    ├── StoreError         the data cannot be had now                     the client is told to try again later
+    ├── ConfigError        the configuration is wrong                     the operator is told file, key and fault
+    ├── MigrationError     the database cannot be brought up to date      the operator is told which file and why
+    ├── LoadError          a registry file has faults                     the operator is told file, line and field
+    └── SandboxError       the sandbox cannot start                       the user is told what to do
+
+A message in this tree is written by us for its reader. The text of any other exception never leaves the process:
+it may quote a row of the database (`whereabouts` says where it was raised, and no more).
+"""
+
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+
+
+class Outcome(StrEnum):
+    """How a connection ended; each ends in exactly one. The README has a row for each, with what to do."""
+
+    FOUND = "found"
+    NOT_FOUND = "not_found"
+    HELP = "help"
+    BAD_QUERY = "bad_query"
+    NO_QUERY = "no_query"
+    READ_TIMEOUT = "read_timeout"
+    TOO_MANY_CONNECTIONS = "too_many_connections"
+    TEMPORARY_FAILURE = "temporary_failure"
+    INTERNAL_ERROR = "internal_error"
+    WRITE_TIMEOUT = "write_timeout"
+    CLIENT_GONE = "client_gone"
+
+
+class NameFault(StrEnum):
+    """Which rule for names a text breaks."""
+
+    EMPTY_LABEL = "empty_label"
+    LONG_LABEL = "long_label"
+    LONG_NAME = "long_name"
+    OUTER_HYPHEN = "outer_hyphen"
+    RESERVED_HYPHENS = "reserved_hyphens"
+    CHARACTER = "character"
+    A_LABEL = "a_label"
+
+
+class QueryFault(StrEnum):
+    """Which rule for queries a line breaks."""
+
+    TOO_LONG = "too_long"
+    NOT_TEXT = "not_text"
+    NO_NAME = "no_name"
+    SEVERAL_NAMES = "several_names"
+    UNKNOWN_OPTION = "unknown_option"
+    UNKNOWN_CHARSET = "unknown_charset"
+    TWO_CHARSETS = "two_charsets"
+
+
+class WhoisdError(Exception):
+    """Root of all errors that this software raises for a reader."""
+
+
+class InvalidName(WhoisdError):  # noqa: N818 - the fault is the name
+    """A text that is no domain name; `fault` says why."""
+
+    def __init__(self, fault: NameFault) -> None:
+        super().__init__(fault.value)
+        self.fault = fault
+
+
+class QueryError(WhoisdError):
+    """A query that cannot be understood; `fault` says why, and `notices.FAULTS` tells the client."""
+
+    def __init__(self, fault: QueryFault | NameFault) -> None:
+        super().__init__(fault.value)
+        self.fault = fault
+
+
+class StoreError(WhoisdError):
+    """The data cannot be had now. `cause` names the fault for the log: a word of ours or an exception's type."""
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(cause)
+        self.cause = cause
+
+
+class ConfigError(WhoisdError):
+    """The configuration is wrong; one line for each fault, each with file or variable, key and what to do."""
+
+
+class MigrationError(WhoisdError):
+    """The database's schema cannot be brought up to date; nothing of the failing migration is applied."""
+
+
+class LoadError(WhoisdError):
+    """Registry files that cannot be loaded; nothing of them is. `faults` are lines of the form file:line: field: fault."""
+
+    def __init__(self, faults: Sequence[str]) -> None:
+        super().__init__("\n".join(faults))
+        self.faults = faults
+
+
+class SandboxError(WhoisdError):
+    """The sandbox cannot start or go on; the message says what to do."""
+
+
+def whereabouts(error: BaseException) -> str:
+    """Name an exception's type and the line that raised it, for a log: never its text, which may quote personal data."""
+    frame = error.__traceback__
+    while frame and frame.tb_next:
+        frame = frame.tb_next
+    if frame is None:
+        return type(error).__name__
+    return f"{type(error).__name__} at {Path(frame.tb_frame.f_code.co_filename).name}:{frame.tb_lineno}"

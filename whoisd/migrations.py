@@ -1,0 +1,103 @@
+"""Brings a database's schema up to date: the numbered files of sql/, forward only, each once, each in a transaction.
+
+A file that was applied may not be edited afterwards: its checksum is kept, and a difference stops everything. Two runs at
+once are told apart by a lock in the database.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import Any, Final
+
+import asyncpg
+
+from whoisd.errors import MigrationError
+
+_FILE: Final = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
+_LOCK: Final = 0x77686F6973  # "whois": the advisory lock of everything that writes to the registry
+
+_LEDGER: Final = """
+    CREATE SCHEMA IF NOT EXISTS whoisd;
+    CREATE TABLE IF NOT EXISTS whoisd.migration (
+        number     integer PRIMARY KEY,
+        file       text NOT NULL,
+        sha256     text NOT NULL,
+        applied_at timestamptz NOT NULL DEFAULT now()
+    );
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One file of sql/."""
+
+    number: int
+    file: str
+    sql: str
+
+    @property
+    def sha256(self) -> str:
+        """The checksum of the file, in hexadecimal."""
+        return hashlib.sha256(self.sql.encode()).hexdigest()
+
+
+def shipped_migrations() -> list[Migration]:
+    """Return the migrations that this version ships, in order."""
+    found = sorted(
+        (entry.name, entry.read_text(encoding="utf-8"))
+        for entry in files("whoisd").joinpath("sql").iterdir()
+        if _FILE.fullmatch(entry.name)
+    )
+    return [Migration(int(name[:4]), name, sql) for name, sql in found]
+
+
+async def lock_registry(connection: Any) -> None:
+    """Wait for the lock that every writer to the registry holds, and hold it until the connection ends."""
+    await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
+
+
+async def migrate(connection: Any, migrations: list[Migration] | None = None) -> list[str]:
+    """Apply the migrations that the database lacks; return their file names, which is none when it is up to date.
+
+    Raises `MigrationError`; those applied before the one that failed stay applied, and it leaves nothing behind.
+    """
+    shipped = shipped_migrations() if migrations is None else migrations
+    await lock_registry(connection)
+    await connection.execute(_LEDGER)
+    applied = await connection.fetch("SELECT number, file, sha256 FROM whoisd.migration ORDER BY number")
+    _check(shipped, applied)
+    pending = shipped[len(applied) :]
+    for migration in pending:
+        await _apply(connection, migration)
+    return [migration.file for migration in pending]
+
+
+def _check(shipped: list[Migration], applied: list[Any]) -> None:
+    """See to it that what was applied is what is shipped, file by file."""
+    for number, migration in enumerate(shipped, start=1):
+        if migration.number != number:
+            raise MigrationError(f"sql/{migration.file}: numbered {migration.number} where {number} comes next")
+    if len(applied) > len(shipped):
+        newest = applied[-1]["file"]
+        raise MigrationError(f"the database is newer than this software: it holds {newest}; install a newer whoisd")
+    for migration, row in zip(shipped, applied, strict=False):
+        if migration.sha256 != row["sha256"]:
+            raise MigrationError(
+                f"sql/{migration.file}: not the file that was applied (then {row['file']}): applied files are never edited;"
+                " restore it, and write what is to change as a new file"
+            )
+
+
+async def _apply(connection: Any, migration: Migration) -> None:
+    try:
+        async with connection.transaction():
+            await connection.execute(migration.sql)
+            await connection.execute(
+                "INSERT INTO whoisd.migration (number, file, sha256) VALUES ($1, $2, $3)",
+                migration.number,
+                migration.file,
+                migration.sha256,
+            )
+    except asyncpg.PostgresError as error:
+        raise MigrationError(f"sql/{migration.file}: {error.sqlstate}: {error.args[0]}") from None

@@ -1,0 +1,98 @@
+"""Domain names, in both of their forms, made once (RFC 5890: U-label and A-label).
+
+Knows the .dk rules for labels and IDNA2008; knows nothing of queries, hosts or the database.
+
+    name  = label *("." label) ["."]        at most 253 characters as A-labels, any case
+    label = 1 to 63 characters as an A-label:
+            a-z 0-9 - and æ ø å ö ä ü é ß; no hyphen first or last; no "--" in positions 3 and 4,
+            or an A-label (xn--...) that IDNA2008 decodes and encodes back to itself
+
+The registrable label of a .dk name has none but these characters in A-label form either; a label elsewhere, whose
+registry has rules of its own, may decode to any.
+"""
+
+import re
+import unicodedata
+from dataclasses import dataclass
+
+import idna
+
+from whoisd.errors import InvalidName, NameFault
+
+LONGEST_NAME = 253
+LONGEST_LABEL = 63
+REPERTOIRE = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-æøåöäüéß")
+
+# Nearly every name is of this form, and both of its forms are itself: one match instead of a walk over the labels.
+_PLAIN = re.compile(r"(?:(?!..--)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.(?!$)|$))+")
+
+
+@dataclass(frozen=True, slots=True)
+class DomainName:
+    """A valid name in lower case, with no trailing dot: as A-labels (`ascii`) and as U-labels (`unicode`)."""
+
+    ascii: str
+    unicode: str
+
+    @property
+    def is_dk_domain(self) -> bool:
+        """Whether this is `<label>.dk`, the form of a .dk domain; anything else can only be a host."""
+        return self.ascii.endswith(".dk") and self.ascii.count(".") == 1
+
+
+def parse_name(text: str) -> DomainName:
+    """Make a name of U-labels or A-labels in any case, with or without a trailing dot.
+
+    Raises `InvalidName`. A capital ẞ is ß and stays ß (IDNA2008; IDNA2003 made it ss).
+    """
+    # NFC first (RFC 5891, 5.2): a decomposed é is é, and nothing but a canonical equivalent becomes a letter of ours.
+    text = unicodedata.normalize("NFC", text).lower()
+    text = text.removesuffix(".")
+    if len(text) <= LONGEST_NAME and _PLAIN.fullmatch(text):
+        return DomainName(text, text)
+    labels = [_parse_label(label) for label in text.split(".")]
+    name = DomainName(".".join(a for a, _ in labels), ".".join(u for _, u in labels))
+    if len(name.ascii) > LONGEST_NAME:
+        raise InvalidName(NameFault.LONG_NAME)
+    if name.ascii.endswith(".dk") and not REPERTOIRE.issuperset(labels[-2][1]):
+        raise InvalidName(NameFault.CHARACTER)
+    return name
+
+
+def ascii_domain(text: str) -> str:
+    """Return a mail domain in A-label form: as it is when it is ASCII, else encoded by IDNA2008.
+
+    Raises `InvalidName`. Unlike `parse_name` it takes every character that IDNA2008 takes: a mailbox may be anywhere.
+    """
+    if text.isascii():
+        return text
+    try:
+        return idna.encode(unicodedata.normalize("NFC", text).lower()).decode("ascii")
+    except idna.IDNAError:
+        raise InvalidName(NameFault.CHARACTER) from None
+
+
+def _parse_label(label: str) -> tuple[str, str]:
+    """Return a label's A-label and U-label forms (the same for a plain one), or raise `InvalidName`."""
+    if not label:
+        raise InvalidName(NameFault.EMPTY_LABEL)
+    if label[0] == "-" or label[-1] == "-":
+        raise InvalidName(NameFault.OUTER_HYPHEN)
+    if not REPERTOIRE.issuperset(label):
+        raise InvalidName(NameFault.CHARACTER)
+    if label[2:4] == "--" and not label.startswith("xn--"):
+        raise InvalidName(NameFault.RESERVED_HYPHENS)
+    ascii_form = label if label.isascii() else "xn--" + label.encode("punycode").decode("ascii")
+    if len(ascii_form) > LONGEST_LABEL:
+        raise InvalidName(NameFault.LONG_LABEL)
+    return ascii_form, _u_label(ascii_form) if ascii_form.startswith("xn--") else label
+
+
+def _u_label(a_label: str) -> str:
+    try:
+        u_label = idna.ulabel(a_label)
+        if idna.alabel(u_label).decode("ascii") == a_label:
+            return u_label
+    except (idna.IDNAError, UnicodeError):
+        pass
+    raise InvalidName(NameFault.A_LABEL)

@@ -1,0 +1,115 @@
+"""Every sentence that a client may read, besides the fields of an answer.
+
+No notice but `NO_ENTRIES` may hold a phrase that client libraries take for an unregistered name (`PHRASES_FOR_FREE`), and
+none echoes the query, which could hold one.
+"""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address
+from typing import Final
+
+from whoisd.errors import NameFault, QueryFault
+
+Address = IPv4Address | IPv6Address
+
+# What clients search an answer for, in any case, to call a name unregistered.
+PHRASES_FOR_FREE: Final = (
+    "no entries found",
+    "not found",
+    "no match",
+    "not registered",
+    "available",
+    "free",
+    "no data found",
+    "invalid query",
+    "no object found",
+    "object does not exist",
+    "domain name not known",
+    "domain you requested is not known",
+)
+
+NO_ENTRIES: Final = "No entries found for the selected source.\n"
+
+TEMPORARY_FAILURE: Final = "Temporary failure. Please try again later.\n"
+
+FOOT: Final = """
+# To see the registrant too, put --show-handles before the name.
+# Send HELP to read how to ask.
+"""
+
+HELP: Final = """\
+# How to ask: [options] name
+#
+# name  A .dk domain (eksempel.dk) or a name server host (ns1.eksempel.dk), with its national letters
+#       or as an A-label (xn--...), in upper or lower case.
+#
+# --show-handles    Add the registrant to the answer for a domain.
+# --charset=NAME    The character set of the query and of the answer: iso-8859-1 (also latin-1, latin1)
+#                   or utf-8 (also utf8). Without it the answer is in iso-8859-1, unless the query holds UTF-8.
+#
+# HELP              Show this text.
+#
+# A value that is withheld reads DATA REDACTED; one that is not given reads ***N/A***.
+"""
+
+FAULTS: Final[Mapping[QueryFault | NameFault, str]] = {
+    QueryFault.TOO_LONG: "The query is too long: a line has at most 1024 bytes.",
+    QueryFault.NOT_TEXT: "The query is not text in the character set in force.",
+    QueryFault.NO_NAME: "The query has no name. Send HELP to read how to ask.",
+    QueryFault.SEVERAL_NAMES: "The query has several words where one name belongs; options stand before the name.",
+    QueryFault.UNKNOWN_OPTION: "The query has an unknown option. Send HELP to read which there are.",
+    QueryFault.UNKNOWN_CHARSET: "The query asks for an unknown character set. Send HELP to read which there are.",
+    QueryFault.TWO_CHARSETS: "The query asks for two different character sets.",
+    NameFault.EMPTY_LABEL: "This is not a domain name: a label is empty.",
+    NameFault.LONG_LABEL: "This is not a domain name: a label is longer than 63 characters.",
+    NameFault.LONG_NAME: "This is not a domain name: it is longer than 253 characters.",
+    NameFault.OUTER_HYPHEN: "This is not a domain name: a label begins or ends with a hyphen.",
+    NameFault.RESERVED_HYPHENS: "This is not a domain name: a label has hyphens in both its third and fourth position.",
+    NameFault.CHARACTER: "This is not a domain name: a label has a character that .dk names do not have.",
+    NameFault.A_LABEL: "This is not a domain name: a label that begins with xn-- is not valid in IDNA2008.",
+}
+
+
+def head(client: Address, about: str) -> str:
+    """Return the comment lines that begin every answer to a query that was looked up, and the blank line after them.
+
+    `about` is what `about_lines` made. An IPv6 address is written out in full.
+    """
+    return f"# Hello {client.exploded}. Your session has been logged.\n{about}\n"
+
+
+@lru_cache(maxsize=8)
+def about_lines(operator: str, version: str, terms: str, year: int) -> str:
+    """Return the comment lines about the service: copyright to `year`, version, terms of use (of any number of lines)."""
+    lines = [
+        "",
+        f"Copyright (c) 2002 - {year} by {operator}",
+        "",
+        f"Version: {version}",
+        "",
+        *terms.strip().splitlines(),
+    ]
+    return "".join(_comment(line) for line in lines)
+
+
+def refusal(fault: QueryFault | NameFault) -> str:
+    """Return the comment line that says what is wrong with a query."""
+    return _comment(FAULTS[fault])
+
+
+def read_timeout(seconds: float) -> str:
+    """Return the comment line for a client that sent no whole line within the deadline."""
+    return _comment(f"No whole query came within {seconds:g} seconds.")
+
+
+def too_many_requests(retry_after: int) -> str:
+    """Return the refusal for rate, ban or number of connections.
+
+    Its first line is the one that client libraries take for throttling; `retry_after` is in whole seconds.
+    """
+    return f"Too many requests. Rate limit exceeded, try again later.\n# Retry after {retry_after} seconds.\n"
+
+
+def _comment(line: str) -> str:
+    return f"# {line}".rstrip() + "\n"

@@ -1,0 +1,273 @@
+"""The only SQL of the serving path: a name to what the database knows of it, read afresh for every query.
+
+One connection a worker. A name that waits alone is looked up by a single-row statement; names that come while a lookup is
+in flight wait, and are then fetched together. A name never joins a lookup that was sent before it came: what was
+committed before a query arrived is in its answer. One deadline covers waiting and lookup.
+
+When the connection is lost the lookup is tried once more on a new one; when there is none to be had, every query fails at
+once until the next try, a fraction of a second later. Nothing here retries for ever, and nothing needs a hand.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any, Final
+
+import asyncpg
+import structlog
+
+from whoisd.errors import StoreError, whereabouts
+from whoisd.model import CvrForm, Domain, DomainStatus, Host, IdStatus, Registrant, RegistrantKind
+from whoisd.names import DomainName
+
+# The columns of the two views are the contract with the database; sql/0003_views.sql says what each holds.
+_DOMAIN: Final = """
+    SELECT name, status, registered, expires, delete_date, period_years, vid, dnssec, registrar, nameservers,
+           registrant_kind, registrant_name, registrant_street, registrant_postal_code, registrant_city,
+           registrant_country, registrant_phone, registrant_email, registrant_secondary_email, registrant_vat_number,
+           registrant_cvr_locked, registrant_cvr_form, registrant_cvr_bankruptcy, registrant_sole_proprietorship,
+           registrant_address_protection, registrant_id_confirmed, registrant_id_status
+    FROM whois.domain WHERE name = """
+_HOST: Final = "SELECT name, glue FROM whois.host WHERE name = "
+_ONE: Final = "$1::text"
+_MANY: Final = "ANY($1::text[])"
+
+LARGEST_BATCH: Final = 500  # names fetched together: beyond this a batch delays its first name more than it saves
+RETRY_PAUSE: Final = 0.2  # seconds between tries to connect
+
+_ID_STATUS: Final[dict[str | None, IdStatus]] = {status.value: status for status in IdStatus}
+
+Waiting = dict[str, list["asyncio.Future[Any]"]]
+
+
+class _Lane:
+    """One of the two views: its statements on the connection, and the names that wait to be looked up in it."""
+
+    __slots__ = ("many", "one", "select", "waiting")
+
+    def __init__(self, select: str) -> None:
+        self.select = select
+        self.waiting: Waiting = {}
+        self.one: Any = None
+        self.many: Any = None
+
+    async def prepare(self, connection: Any) -> None:
+        # Each statement is run once: asyncpg ends its preparing with a Flush and no Sync, so that PostgreSQL's statement
+        # timeout runs on until the next statement ends, and cancels one that comes later than that (measured).
+        self.one = await connection.prepare(self.select + _ONE)
+        await self.one.fetchrow("")
+        self.many = await connection.prepare(self.select + _MANY)
+        await self.many.fetch([])
+
+    def take(self) -> Waiting:
+        """Take the names to fetch next, the oldest first."""
+        if len(self.waiting) <= LARGEST_BATCH:
+            taken, self.waiting = self.waiting, {}
+            return taken
+        return {name: self.waiting.pop(name) for name in list(islice(self.waiting, LARGEST_BATCH))}
+
+
+class Store:
+    """Looks names up in the database. Made on the running loop; `close` ends its connection.
+
+    `deadline` is in seconds, from the call to its answer.
+    """
+
+    def __init__(self, dsn: str, deadline: float, log: structlog.typing.FilteringBoundLogger) -> None:
+        self._dsn = dsn
+        self._deadline = deadline
+        self._log = log
+        self._loop = asyncio.get_running_loop()
+        self._domains = _Lane(_DOMAIN)
+        self._hosts = _Lane(_HOST)
+        self._connection: Any = None
+        self._retry_at = 0.0
+        self._reachable = True  # as last logged
+        self._runner: asyncio.Task[None] | None = None
+
+    async def domain(self, name: DomainName) -> Domain | None:
+        """Return all we know of a domain, or None when there is none. Raises `StoreError`."""
+        row = await self._lookup(self._domains, name.ascii)
+        try:
+            return row and _domain(name, row)
+        except (KeyError, TypeError, ValueError) as error:  # the view breaks its contract
+            raise StoreError(whereabouts(error)) from None
+
+    async def host(self, name: DomainName) -> Host | None:
+        """Return all we know of a host, or None when there is none. Raises `StoreError`."""
+        row = await self._lookup(self._hosts, name.ascii)
+        return row and Host(name, glue=row["glue"] is True)
+
+    async def connect(self) -> bool:
+        """Connect now rather than at the first query; return whether the database answers."""
+        try:
+            async with asyncio.timeout(self._deadline):
+                await self._connected()
+        except (StoreError, TimeoutError):
+            return False
+        return True
+
+    async def close(self) -> None:
+        """End the connection; idempotent. Lookups under way fail."""
+        if self._runner:
+            self._runner.cancel()
+            await asyncio.gather(self._runner, return_exceptions=True)
+        self._drop()
+        await asyncio.sleep(0)  # a turn of the loop, in which the connection's transport goes
+
+    # --- one name waits -------------------------------------------------------------------------------------------
+
+    async def _lookup(self, lane: _Lane, name: str) -> Any:
+        future = self._loop.create_future()
+        lane.waiting.setdefault(name, []).append(future)
+        if self._runner is None:
+            self._runner = self._loop.create_task(self._run())
+        timer = self._loop.call_later(self._deadline, _expire, future)
+        try:
+            return await future
+        finally:
+            timer.cancel()
+
+    # --- the runner: one batch after the other, while names wait ---------------------------------------------------
+
+    async def _run(self) -> None:
+        try:
+            while self._domains.waiting or self._hosts.waiting:
+                for lane in (self._domains, self._hosts):
+                    if lane.waiting:
+                        await self._run_batch(lane, lane.take())
+        finally:
+            self._runner = None
+
+    async def _run_batch(self, lane: _Lane, waiting: Waiting) -> None:
+        try:
+            async with asyncio.timeout(self._deadline):
+                rows = await self._fetch(lane, list(waiting))
+        except StoreError as error:
+            _fail(waiting, error.cause)
+        except TimeoutError:
+            self._drop("no answer within the deadline")
+            _fail(waiting, "deadline")
+        except BaseException:
+            _fail(waiting, "stopping")
+            raise
+        else:
+            found = {row["name"]: row for row in rows}
+            for name, futures in waiting.items():
+                for future in futures:
+                    if not future.done():
+                        future.set_result(found.get(name))
+
+    async def _fetch(self, lane: _Lane, names: list[str]) -> Sequence[Any]:
+        """Fetch the rows of these names; a connection that turns out to be lost is replaced once."""
+        try:
+            return await self._fetch_once(lane, names)
+        except (StoreError, TimeoutError):
+            raise
+        except asyncpg.QueryCanceledError:  # the statement timeout: the connection is sound, the tables are not
+            raise StoreError("statement timeout") from None
+        except Exception as error:  # noqa: BLE001 - a connection that is ending fails in many ways, not all of them documented
+            self._drop(whereabouts(error))
+        try:
+            return await self._fetch_once(lane, names)
+        except (StoreError, TimeoutError):
+            raise
+        except Exception as error:  # noqa: BLE001 - the same
+            self._drop(whereabouts(error))
+            raise StoreError(type(error).__name__) from None
+
+    async def _fetch_once(self, lane: _Lane, names: list[str]) -> Sequence[Any]:
+        await self._connected()
+        if len(names) == 1:
+            row = await lane.one.fetchrow(names[0])
+            return () if row is None else (row,)
+        rows: Sequence[Any] = await lane.many.fetch(names)
+        return rows
+
+    # --- the connection -------------------------------------------------------------------------------------------
+
+    async def _connected(self) -> None:
+        """See to it that there is a connection. Raises `StoreError` at once while the last failure is fresh."""
+        if self._connection and not self._connection.is_closed():
+            return
+        if self._loop.time() < self._retry_at:
+            raise StoreError("not connected")
+        self._retry_at = self._loop.time() + RETRY_PAUSE
+        try:
+            connection = await asyncpg.connect(
+                self._dsn,
+                timeout=self._deadline,
+                server_settings={
+                    "application_name": "whoisd",
+                    # What sql/roles.sql sets for the role, said again for a database that has roles of its own.
+                    "default_transaction_read_only": "on",
+                    "statement_timeout": str(int(self._deadline * 1000 * 2 / 3)),
+                    "jit": "off",
+                },
+            )
+            self._connection = connection
+            for lane in (self._domains, self._hosts):
+                await lane.prepare(connection)
+        except Exception as error:  # noqa: BLE001 - a connection that cannot be had fails in as many ways
+            if self._reachable:
+                self._log.warning("store.unreachable", cause=whereabouts(error))
+            self._reachable = False
+            self._drop()
+            self._retry_at = self._loop.time() + RETRY_PAUSE
+            raise StoreError(type(error).__name__) from None
+        self._retry_at = 0.0
+        self._reachable = True
+        self._log.info("store.connected")
+
+    def _drop(self, cause: str = "") -> None:
+        if cause:
+            self._log.warning("store.lost", cause=cause)
+        if self._connection:
+            self._connection.terminate()
+        self._connection = None
+
+
+def _expire(future: "asyncio.Future[Any]") -> None:
+    if not future.done():
+        future.set_exception(StoreError("deadline"))
+
+
+def _fail(waiting: Waiting, cause: str) -> None:
+    for futures in waiting.values():
+        for future in futures:
+            if not future.done():
+                future.set_exception(StoreError(cause))
+
+
+def _domain(name: DomainName, row: Any) -> Domain:
+    return Domain(
+        name=name,
+        status=DomainStatus(row["status"]),
+        registered=row["registered"],
+        expires=row["expires"],
+        delete_date=row["delete_date"],
+        period_years=row["period_years"],
+        vid=row["vid"],
+        dnssec=row["dnssec"],
+        registrar=row["registrar"],
+        nameservers=tuple(row["nameservers"] or ()),
+        registrant=Registrant(
+            kind=RegistrantKind(row["registrant_kind"]),
+            name=row["registrant_name"],
+            street=tuple(row["registrant_street"] or ()),
+            postal_code=row["registrant_postal_code"],
+            city=row["registrant_city"],
+            country=row["registrant_country"],
+            phone=row["registrant_phone"],
+            email=row["registrant_email"],
+            secondary_email=row["registrant_secondary_email"],
+            vat_number=row["registrant_vat_number"],
+            cvr_locked=row["registrant_cvr_locked"],
+            cvr_form=CvrForm(row["registrant_cvr_form"]),
+            cvr_bankruptcy=row["registrant_cvr_bankruptcy"],
+            sole_proprietorship=row["registrant_sole_proprietorship"],
+            address_protection=row["registrant_address_protection"],
+            id_confirmed=row["registrant_id_confirmed"],
+            id_status=_ID_STATUS.get(row["registrant_id_status"]),
+        ),
+    )
