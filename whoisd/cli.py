@@ -147,6 +147,8 @@ async def _as_owner(file: Path | None, work: Callable[[Any], Awaitable[T]]) -> T
         )
     try:
         connection = await asyncpg.connect(dsn.get_secret_value(), timeout=10)
+    except ValueError:  # a text of its own would quote the URL
+        raise ConfigError("database.owner_dsn: is not a PostgreSQL URL that can be used") from None
     except (OSError, TimeoutError) as error:
         raise WhoisdError(f"database.owner_dsn: the database does not answer: {type(error).__name__}") from None
     try:

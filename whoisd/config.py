@@ -5,15 +5,17 @@ the environment is `WHOISD_<SECTION>__<KEY>` and wins over the file; what has se
 No message quotes a value: it may hold a password.
 """
 
+import json
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from whoisd.errors import ConfigError
@@ -29,8 +31,32 @@ advertising or to contact people unasked. Queries are limited for each source.""
 
 
 def _dsn(value: SecretStr) -> SecretStr:
-    if not value.get_secret_value().startswith(("postgresql://", "postgres://")):
+    text = value.get_secret_value()
+    if not text.startswith(("postgresql://", "postgres://")):
         raise ValueError("must begin with postgresql://")
+    try:
+        _ = urlsplit(text).hostname, urlsplit(text).port
+    except ValueError:
+        raise ValueError("is not a URL; what is special in a password is percent-encoded") from None
+    return value
+
+
+def _not_boolean(value: object) -> object:
+    if isinstance(value, bool):
+        raise ValueError("must be a number")  # noqa: TRY004 - pydantic takes a ValueError
+    return value
+
+
+def _moment(value: object) -> object:
+    """Refuse a number, which would be taken for seconds since 1970."""
+    if not isinstance(value, datetime) and not (isinstance(value, str) and "T" in value.upper()):
+        raise ValueError("must be a date and time, as in 2025-11-03T14:00:00+01:00")
+    return value
+
+
+def _not_empty(value: tuple[object, ...]) -> tuple[object, ...]:
+    if not value:
+        raise ValueError("must have at least one address")
     return value
 
 
@@ -64,7 +90,8 @@ def _one_line(value: str) -> str:
 
 
 Dsn = Annotated[SecretStr, AfterValidator(_dsn)]
-Seconds = Annotated[float, Field(gt=0, le=3600, allow_inf_nan=False)]
+Seconds = Annotated[float, BeforeValidator(_not_boolean), Field(gt=0, le=3600, allow_inf_nan=False)]
+Count = Annotated[int, BeforeValidator(_not_boolean)]
 
 
 class _Section(BaseModel):
@@ -75,7 +102,7 @@ class Listen(_Section):
     """An address to listen on."""
 
     host: Annotated[str, AfterValidator(_address)] = Field(description="IPv4 or IPv6 address")
-    port: int = Field(default=43, ge=0, le=65535, description="TCP port; 0 takes one that the system chooses")
+    port: Count = Field(default=43, ge=0, le=65535, description="TCP port; 0 takes one that the system chooses")
 
 
 class Server(_Section):
@@ -86,7 +113,7 @@ class Server(_Section):
         default=10.0, description="seconds for a client to take its whole answer and close; then the connection is cut"
     )
     grace: Seconds = Field(default=10.0, description="seconds at stop for open connections to end; then they are cut")
-    max_connections: int = Field(
+    max_connections: Count = Field(
         default=10_000, ge=1, le=1_000_000, description="open connections; more are refused with the too-many text"
     )
 
@@ -96,7 +123,7 @@ class Database(_Section):
 
     dsn: Dsn = Field(description="PostgreSQL URL of the server's role, which reads the two views")
     owner_dsn: Dsn | None = Field(default=None, description="PostgreSQL URL of the owner's role, for `migrate` and `load`")
-    deadline: Annotated[float, Field(ge=0.1, le=60)] = Field(
+    deadline: Annotated[Seconds, Field(ge=0.1, le=60)] = Field(
         default=1.5, description="seconds for a lookup, waiting included; then the client is told to try again later"
     )
 
@@ -104,7 +131,7 @@ class Database(_Section):
 class Disclosure(_Section):
     """What the operator may decide about the email rules."""
 
-    in_force_from: Annotated[datetime, AfterValidator(_aware)] = Field(
+    in_force_from: Annotated[datetime, BeforeValidator(_moment), AfterValidator(_aware)] = Field(
         default=IN_FORCE_FROM, description="moment from which emails may be public; before it every email is withheld"
     )
     withheld_email: Literal["redacted", "omitted"] = Field(
@@ -139,9 +166,9 @@ class Settings(BaseSettings):
         env_prefix=ENV_PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True
     )
 
-    listen: tuple[Listen, ...] = Field(
-        default=(Listen(host="0.0.0.0"), Listen(host="::")),  # noqa: S104 - a WHOIS server serves the world
-        min_length=1,
+    listen: Annotated[tuple[Listen, ...], AfterValidator(_not_empty)] = (
+        Listen(host="0.0.0.0"),  # noqa: S104 - a WHOIS server serves the world
+        Listen(host="::"),
     )
     server: Server = Server()
     database: Database
@@ -169,20 +196,13 @@ def load_settings(file: Path | None = None) -> Settings:
     """
     path = file or DEFAULT_FILE
     values = _read(path) if file or path.exists() else {}
-    faults = [
-        f"{variable}: not a setting; sections are {', '.join(sorted(Settings.model_fields))}"
-        for variable in sorted(os.environ)
-        if variable.startswith(ENV_PREFIX)
-        and variable.removeprefix(ENV_PREFIX).split("__")[0].lower() not in Settings.model_fields
-    ]
-    if faults:
-        raise ConfigError("\n".join(faults))
+    _check_variables()
     try:
-        return Settings(**values)
+        return Settings(**({"database": {}} | values))  # so that what is missing is its key, not the section
     except SettingsError:
         raise ConfigError(_unreadable_variables()) from None
     except ValidationError as error:
-        raise ConfigError("\n".join(_fault(path, values, dict(fault)) for fault in error.errors())) from None
+        raise ConfigError("\n".join(_fault(path, dict(fault)) for fault in error.errors())) from None
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -196,31 +216,60 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: is not TOML: {error}") from None
 
 
-def _fault(path: Path, values: Mapping[str, Any], fault: Mapping[str, Any]) -> str:
-    """Write one fault as `origin: key: what is wrong`, without the value."""
-    place = [str(part) for part in fault["loc"]]
-    variable = ENV_PREFIX + "__".join(place[:2]).upper()
-    in_environment = next((name for name in os.environ if name.upper() in (variable, variable.rsplit("__", 1)[0])), None)
-    origin = in_environment if in_environment and not _given(values, place) else str(path)
-    what = {
-        "extra_forbidden": "not a setting; the README lists them all",
-        "missing": f"required; set it there or in the environment as {variable}",
-    }.get(fault["type"], fault["msg"].removeprefix("Value error, "))
-    return f"{origin}: {'.'.join(place)}: {what}"
-
-
-def _given(values: Any, place: list[str]) -> bool:
-    for part in place:
-        if isinstance(values, Mapping) and part in values:
-            values = values[part]
-        elif isinstance(values, list) and part.isdigit() and int(part) < len(values):
-            values = values[int(part)]
-        else:
-            return False
-    return True
+def _check_variables() -> None:
+    """Refuse a variable that bears our prefix and names no section: a misspelt setting would be no setting."""
+    faults = [
+        f"{name}: not a setting; sections are {', '.join(sorted(Settings.model_fields))}"
+        for name in sorted(os.environ)
+        if name.upper().startswith(ENV_PREFIX)
+        and name[len(ENV_PREFIX) :].split("__")[0].lower() not in Settings.model_fields
+    ]
+    if faults:
+        raise ConfigError("\n".join(faults))
 
 
 def _unreadable_variables() -> str:
     names = [f"{ENV_PREFIX}{section.upper()}" for section in Settings.model_fields]
     found = ", ".join(name for name in os.environ if name.upper() in names)
     return f"{found}: is not JSON; a whole section in the environment is written as JSON"
+
+
+def _fault(path: Path, fault: Mapping[str, Any]) -> str:
+    """Write one fault as `origin: key: what is wrong`, without the value."""
+    place = [str(part) for part in fault["loc"]]
+    missing = fault["type"] == "missing"
+    what = {
+        "extra_forbidden": "not a setting; the README lists them all",
+        "missing": f"required; set it there or in the environment as {_variable(place)}",
+    }.get(fault["type"], fault["msg"].removeprefix("Value error, "))
+    return f"{_origin(path, place, missing=missing)}: {'.'.join(place)}: {what}"
+
+
+def _variable(place: Sequence[str]) -> str:
+    return ENV_PREFIX + "__".join(place).upper()
+
+
+def _origin(path: Path, place: list[str], *, missing: bool) -> str:
+    """Name where a value comes from: a variable that gives it, wholly or as part of its JSON, else the file."""
+    variables = {name.upper(): name for name in os.environ}
+    wanted = _variable(place)
+    for upper, name in variables.items():
+        if upper == wanted or upper.startswith(f"{wanted}__"):
+            return name
+    for depth in range(len(place) - 1, 0, -1):
+        name = variables.get(_variable(place[:depth]), "")
+        rest = place[depth : len(place) - missing]
+        if name and os.environ[name].lstrip().startswith(("{", "[")) and _holds(json.loads(os.environ[name]), rest):
+            return name
+    return str(path)
+
+
+def _holds(values: Any, place: Sequence[str]) -> bool:
+    for part in place:
+        if isinstance(values, list) and part.isdigit() and int(part) < len(values):
+            values = values[int(part)]
+        elif isinstance(values, dict) and part in values:
+            values = values[part]
+        else:
+            return False
+    return bool(place)

@@ -5,6 +5,7 @@ with it, never by the value, which may be personal data.
 """
 
 import re
+from contextlib import suppress
 from datetime import date
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -27,6 +28,7 @@ from whoisd.notices import FAULTS
 FEWEST_NAMESERVERS: Final = 2  # of an active domain
 MOST_NAMESERVERS: Final = 7
 
+_DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
@@ -40,7 +42,23 @@ def _line(value: str) -> str:
 
 def _blank_is_none(value: Any) -> Any:
     """Absent, null, empty and blank all mean: not given."""
-    return None if isinstance(value, str) and not value.strip(" ") else value
+    return None if isinstance(value, str) and not value.strip() else value
+
+
+def _iso_date(value: Any) -> Any:
+    """Take a date as it is written, where pydantic would take seconds since 1970 too."""
+    if not isinstance(value, str):
+        return value
+    if _DATE.fullmatch(value):
+        with suppress(ValueError):
+            return date.fromisoformat(value)
+    raise ValueError("must be a date, as in 2026-07-01")
+
+
+def _not_boolean(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("must be a number")  # noqa: TRY004 - pydantic takes a ValueError
+    return value
 
 
 def _name(value: str) -> str:
@@ -66,6 +84,8 @@ Handle = Annotated[str, StringConstraints(pattern=r"^[A-Z0-9]+(-[A-Z0-9]+)*$", m
 HostName = Annotated[str, AfterValidator(_name)]
 DkDomain = Annotated[str, AfterValidator(_dk_domain)]
 Country = Annotated[str, StringConstraints(pattern=r"^[A-Z]{2}$")]
+Day = Annotated[date, BeforeValidator(_iso_date)]
+Years = Annotated[Literal[1, 2, 3, 5], BeforeValidator(_not_boolean)]
 Code = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 
@@ -129,10 +149,10 @@ class DomainRecord(_Record):
     type: Literal["domain"]
     name: DkDomain
     status: Literal["active", "deactivated", "reserved", "offered_to_waiting_list"]
-    registered: date | None = None
-    expires: date | None = None
-    delete_date: date | None = None
-    period_years: Literal[1, 2, 3, 5] | None = None
+    registered: Day | None = None
+    expires: Day | None = None
+    delete_date: Day | None = None
+    period_years: Years | None = None
     vid: bool = False
     dnssec: bool = False
     registrar: Handle | None = None
@@ -191,7 +211,7 @@ def parse_record(line: bytes) -> Record:
 
 def _fault(fault: dict[str, Any]) -> str:
     kind = fault["type"]
-    place = [str(part) for part in fault["loc"][1:] if not str(part).startswith(("function-", "constrained-"))]
+    place = [part if part.isprintable() else "?" for part in map(str, fault["loc"][1:])]
     if kind.startswith("union_tag"):
         place = ["type"]
     what = _MESSAGES.get(kind, fault["msg"].removeprefix("Value error, "))

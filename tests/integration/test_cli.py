@@ -1,0 +1,252 @@
+"""The commands as a person runs them: what they print, where, and their exit status; never a traceback."""
+
+import json
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+import pytest
+from support import WHOISD, Database, Service, environment, run_whoisd
+
+NOWHERE = "postgresql://whoisd_owner:hunter2@/whois?host=/nonexistent"
+RECORD = {"type": "domain", "name": "nyt.dk", "status": "offered_to_waiting_list"}
+FREE_TERMS = "Use it freely."
+
+Ran = subprocess.CompletedProcess[str]
+
+
+@pytest.fixture
+def owned(database: Database) -> dict[str, str]:
+    """The settings of an operator with the predefined data."""
+    return {"WHOISD_DATABASE__DSN": database.reader, "WHOISD_DATABASE__OWNER_DSN": database.owner}
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A registry file with one domain in it."""
+    path = tmp_path / "nyt.jsonl"
+    path.write_text(json.dumps(RECORD) + "\n")
+    return path
+
+
+def ended(ran: Ran) -> tuple[int, str, str]:
+    """Exit status, standard output and standard error."""
+    assert "Traceback" not in ran.stderr
+    assert "hunter2" not in ran.stdout + ran.stderr
+    return ran.returncode, ran.stdout, ran.stderr
+
+
+def query(dsn: str, *words: bytes) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(
+        [WHOISD, "query", "--", *words],
+        env=environment({"WHOISD_DATABASE__DSN": dsn}),
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+
+
+# --- check -------------------------------------------------------------------------------------------------------
+
+
+def test_check_good(tmp_path: Path) -> None:
+    """A good configuration is said to be good; nothing is connected to."""
+    config = tmp_path / "whoisd.toml"
+    config.write_text(f"[database]\ndsn = '{NOWHERE}'\n")
+    assert ended(run_whoisd("check", "--config", config)) == (0, "The configuration is good.\n", "")
+
+
+def test_check_bad(tmp_path: Path) -> None:
+    """A bad configuration exits with 2, and every fault is a line of standard error."""
+    config = tmp_path / "whoisd.toml"
+    config.write_text(f"[database]\ndsn = '{NOWHERE}'\ndedline = 1\n[answer]\nterms = '{FREE_TERMS}'\n")
+    status, said, faults = ended(run_whoisd("check", "--config", config))
+    assert (status, said) == (2, "")
+    assert faults.splitlines() == [
+        f"whoisd: {config}: database.dedline: not a setting; the README lists them all",
+        f"whoisd: {config}: answer.terms: must not hold 'free', which client libraries take for an unregistered name",
+    ]
+
+
+def test_check_by_the_environment_alone() -> None:
+    """The environment alone is a configuration."""
+    settings = {"WHOISD_DATABASE__DSN": NOWHERE, "WHOISD_LISTEN": '[{"host": "::1"}]'}
+    assert ended(run_whoisd("check", settings=settings)) == (0, "The configuration is good.\n", "")
+
+
+@pytest.mark.parametrize(
+    "arguments", [["check"], ["serve"], ["query", "--", "eksempel.dk"], ["migrate"], ["load", "nyt.jsonl"]]
+)
+def test_every_command_checks_first(arguments: list[str]) -> None:
+    """A variable that is not a setting stops every command before it does anything."""
+    ran = run_whoisd(*arguments, settings={"WHOISD_DATABASE__DSN": NOWHERE, "WHOISD_DATABSE__DEADLINE": "1"})
+    sections = "answer, database, disclosure, listen, log, server"
+    assert ended(ran) == (2, "", f"whoisd: WHOISD_DATABSE__DEADLINE: not a setting; sections are {sections}\n")
+
+
+# --- query -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [b"eksempel.dk"],
+        [b"--show-handles", b"punktum.dk"],
+        [b"--show-handles punktum.dk"],
+        [b"--charset=utf-8", b"--show-handles", "æøåöäüé.dk".encode()],
+        ["æøåöäüé.dk".encode("iso-8859-1")],
+        [b"--show-handles", b"lodz.dk"],
+        [b"ns1.eksempel.dk"],
+        [b"findes-ikke.dk"],
+        [b"HELP"],
+    ],
+)
+def test_query_prints_what_the_server_answers(sandbox_database: Database, service: Service, words: list[bytes]) -> None:
+    """`query` prints, byte for byte, what the server answers a client of this machine."""
+    ran = query(sandbox_database.reader, *words)
+    assert (ran.returncode, ran.stderr) == (0, b"")
+    assert ran.stdout == service.exchange(b" ".join(words) + b"\r\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        ([b"--show", b"eksempel.dk"], b"# The query has an unknown option. Send HELP to read which there are.\r\n"),
+        ([b"eksempel..dk"], b"# This is not a domain name: a label is empty.\r\n"),
+    ],
+)
+def test_query_that_is_refused(sandbox_database: Database, words: list[bytes], text: bytes) -> None:
+    """A query that is refused prints the refusal and exits with 1."""
+    ran = query(sandbox_database.reader, *words)
+    assert (ran.returncode, ran.stdout, ran.stderr) == (1, text, b"")
+
+
+def test_query_without_the_database() -> None:
+    """Where the database does not answer, `query` prints what a client would get, exits with 1 and logs no password."""
+    ran = query(NOWHERE, b"eksempel.dk")
+    assert (ran.returncode, ran.stdout) == (1, b"Temporary failure. Please try again later.\r\n")
+    assert b"Traceback" not in ran.stderr
+    assert b"hunter2" not in ran.stderr
+
+
+# --- migrate -----------------------------------------------------------------------------------------------------
+
+
+def test_migrate_twice(empty_database: Database) -> None:
+    """The first run names what it applied; the second says that there is nothing to do."""
+    settings = {"WHOISD_DATABASE__DSN": empty_database.reader, "WHOISD_DATABASE__OWNER_DSN": empty_database.owner}
+    status, said, _ = ended(run_whoisd("migrate", settings=settings))
+    assert (status, said.splitlines()[:2]) == (0, ["applied sql/0001_registry.sql", "applied sql/0002_cvr_form.sql"])
+    assert ended(run_whoisd("migrate", settings=settings)) == (0, "The database is up to date.\n", "")
+
+
+async def test_migrate_refused(database: Database, owned: dict[str, str]) -> None:
+    """A database that a newer version migrated is refused with 1 and the reason."""
+    await database.execute("INSERT INTO whoisd.migration VALUES (9999, '9999_later.sql', '')")
+    assert ended(run_whoisd("migrate", settings=owned)) == (
+        1,
+        "",
+        "whoisd: the database is newer than this software: it holds 9999_later.sql; install a newer whoisd\n",
+    )
+
+
+@pytest.mark.parametrize("arguments", [["migrate"], ["load", "nyt.jsonl"]])
+def test_without_owner(tmp_path: Path, arguments: list[str]) -> None:
+    """A command that writes needs the owner's DSN, and names the key where it is to be set."""
+    config = tmp_path / "whoisd.toml"
+    config.write_text(f"[database]\ndsn = '{NOWHERE}'\n")
+    where = "set it there or in the environment as WHOISD_DATABASE__OWNER_DSN"
+    said = f"whoisd: {config}: database.owner_dsn: required by this command; {where}\n"
+    assert ended(run_whoisd(*arguments, "--config", config)) == (2, "", said)
+
+
+@pytest.mark.parametrize("command", ["migrate", "load"])
+def test_without_the_database(file: Path, command: str) -> None:
+    """Where the database does not answer, a command that writes says so and exits with 1."""
+    settings = {"WHOISD_DATABASE__DSN": NOWHERE, "WHOISD_DATABASE__OWNER_DSN": NOWHERE}
+    ran = run_whoisd(command, *([file] if command == "load" else []), settings=settings)
+    assert ended(ran) == (1, "", "whoisd: database.owner_dsn: the database does not answer: FileNotFoundError\n")
+
+
+@pytest.mark.parametrize(
+    ("role", "database_name", "error"),
+    [
+        ("nobody_known", None, "InvalidAuthorizationSpecificationError 28000"),
+        ("whoisd_owner", "no_such_database", "InvalidCatalogNameError 3D000"),
+        ("whoisd_reader", None, "InsufficientPrivilegeError 42501"),
+    ],
+)
+def test_refused_by_the_database(database: Database, file: Path, role: str, database_name: str | None, error: str) -> None:
+    """What the database refuses is told by the name of its error and exits with 1."""
+    dsn = database.cluster.dsn(role, database_name or database.name)
+    settings = {"WHOISD_DATABASE__DSN": dsn, "WHOISD_DATABASE__OWNER_DSN": dsn}
+    assert ended(run_whoisd("load", file, settings=settings)) == (1, "", f"whoisd: the database refuses: {error}\n")
+
+
+# --- load --------------------------------------------------------------------------------------------------------
+
+
+def test_load_good(file: Path, owned: dict[str, str]) -> None:
+    """What was loaded is counted, and is in the very next answer."""
+    before = query(owned["WHOISD_DATABASE__DSN"], b"nyt.dk")
+    assert ended(run_whoisd("load", file, settings=owned)) == (
+        0,
+        "loaded 0 registrars, 0 registrants, 0 hosts, 1 domain\n",
+        "",
+    )
+    after = query(owned["WHOISD_DATABASE__DSN"], b"nyt.dk")
+    assert b"No entries found for the selected source." in before.stdout
+    assert b"Status:               Offered to waiting list\r\n" in after.stdout
+
+
+def test_load_bad(tmp_path: Path, file: Path, owned: dict[str, str]) -> None:
+    """Every fault is a line of standard error, the exit status is 1, and nothing is loaded."""
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text('{"type": "host"}\nnonsense\n')
+    assert ended(run_whoisd("load", file, bad, settings=owned)) == (
+        1,
+        "",
+        f"whoisd: {bad}:1: name: required\nwhoisd: {bad}:2: not a JSON object\n",
+    )
+    assert b"No entries found for the selected source." in query(owned["WHOISD_DATABASE__DSN"], b"nyt.dk").stdout
+
+
+def test_load_missing_file(tmp_path: Path, owned: dict[str, str]) -> None:
+    """A registry file that is not there is named."""
+    missing = tmp_path / "missing.jsonl"
+    said = f"whoisd: {missing}: cannot be read: No such file or directory\n"
+    assert ended(run_whoisd("load", missing, settings=owned)) == (1, "", said)
+
+
+# --- the command line --------------------------------------------------------------------------------------------
+
+
+def test_version() -> None:
+    """`--version` prints the version that is installed."""
+    assert ended(run_whoisd("--version")) == (0, f"whoisd, version {version('whoisd')}\n", "")
+
+
+def test_help_names_every_command() -> None:
+    """`--help` names the commands."""
+    status, said, _ = ended(run_whoisd("--help"))
+    assert status == 0
+    for command in ("check", "load", "migrate", "query", "sandbox", "serve"):
+        assert f"\n  {command} " in said
+
+
+@pytest.mark.parametrize(
+    "arguments", [["bogus"], ["load"], ["query"], ["check", "--bogus"], ["check", "--config", "/"], ["check", "eksempel.dk"]]
+)
+def test_wrong_command_line(arguments: list[str]) -> None:
+    """A wrong command line exits with 2, says how to ask, and prints nothing on standard output."""
+    status, said, wrong = ended(run_whoisd(*arguments, settings={"WHOISD_DATABASE__DSN": NOWHERE}))
+    assert (status, said) == (2, "")
+    assert wrong.startswith("Usage: whoisd ")
+
+
+def test_missing_configuration_file(tmp_path: Path) -> None:
+    """A configuration file that is named and not there is a wrong configuration, whatever the environment holds."""
+    missing = tmp_path / "missing.toml"
+    said = f"whoisd: {missing}: cannot be read: No such file or directory\n"
+    ran = run_whoisd("check", "--config", missing, settings={"WHOISD_DATABASE__DSN": NOWHERE})
+    assert ended(ran) == (2, "", said)

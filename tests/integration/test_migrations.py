@@ -1,0 +1,400 @@
+"""The schema of the registry: how it comes into being, who may do what, and which rows it refuses."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import asyncpg
+import pytest
+from support import Database
+
+from whoisd.errors import MigrationError
+from whoisd.migrations import Migration, migrate, shipped_migrations
+
+FIRST = Migration(1, "0001_first.sql", "CREATE TABLE first (); CREATE TABLE first_too ()")
+SECOND = Migration(2, "0002_second.sql", "CREATE TABLE second ()")
+
+
+@asynccontextmanager
+async def connected(dsn: str) -> AsyncIterator[Any]:
+    connection = await asyncpg.connect(dsn)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def apply(database: Database, *migrations: Migration) -> list[str]:
+    """Migrate as the owner, by these or by those that ship; the names of what was applied."""
+    async with connected(database.owner) as owner:
+        return await migrate(owner, list(migrations) or None)
+
+
+async def tables(database: Database) -> set[str]:
+    """The tables of the migrations of these tests that the database holds."""
+    async with connected(database.owner) as owner:
+        rows = await owner.fetch(
+            "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'"
+        )
+    return {row["relname"] for row in rows}
+
+
+# --- bringing a database up to date ------------------------------------------------------------------------------
+
+
+def test_shipped_migrations_are_numbered_without_a_gap() -> None:
+    """The migrations that ship are numbered from 1 without a gap, and the script of the roles is none of them."""
+    shipped = shipped_migrations()
+    assert [migration.number for migration in shipped] == list(range(1, len(shipped) + 1))
+    assert shipped[0].file == "0001_registry.sql"
+    assert "roles.sql" not in [migration.file for migration in shipped]
+
+
+async def test_each_is_applied_once(empty_database: Database) -> None:
+    """The first run applies all in their order and says so; the second finds nothing to do and changes nothing."""
+    shipped = [migration.file for migration in shipped_migrations()]
+    assert await apply(empty_database) == shipped
+    async with connected(empty_database.owner) as owner:
+        ledger = await owner.fetch("SELECT * FROM whoisd.migration ORDER BY number")
+        assert [row["file"] for row in ledger] == shipped
+        assert await migrate(owner) == []
+        assert await owner.fetch("SELECT * FROM whoisd.migration ORDER BY number") == ledger
+
+
+async def test_only_what_is_new_is_applied(empty_database: Database) -> None:
+    """A newer version applies only the migrations that the database lacks."""
+    assert await apply(empty_database, FIRST) == ["0001_first.sql"]
+    assert await apply(empty_database, FIRST, SECOND) == ["0002_second.sql"]
+    assert await tables(empty_database) == {"first", "first_too", "second"}
+
+
+async def test_edited_file(empty_database: Database) -> None:
+    """A file that was edited after it was applied stops everything and is named."""
+    await apply(empty_database, FIRST)
+    edited = Migration(1, FIRST.file, FIRST.sql + " -- better")
+    with pytest.raises(MigrationError, match=r"^sql/0001_first\.sql: not the file that was applied"):
+        await apply(empty_database, edited, SECOND)
+    assert "second" not in await tables(empty_database)
+
+
+async def test_database_newer_than_software(empty_database: Database) -> None:
+    """A database that was migrated by a newer version is left alone; its newest migration is named."""
+    await apply(empty_database, FIRST, SECOND)
+    with pytest.raises(MigrationError, match=r"newer than this software: it holds 0002_second\.sql"):
+        await apply(empty_database, FIRST)
+
+
+@pytest.mark.parametrize(
+    ("migrations", "fault"),
+    [
+        ([FIRST, Migration(3, "0003_third.sql", "SELECT 1")], "sql/0003_third.sql: numbered 3 where 2 comes next"),
+        ([SECOND], "sql/0002_second.sql: numbered 2 where 1 comes next"),
+        ([FIRST, Migration(1, "0001_other.sql", "SELECT 1")], "sql/0001_other.sql: numbered 1 where 2 comes next"),
+    ],
+)
+async def test_gap_in_the_numbers(empty_database: Database, migrations: list[Migration], fault: str) -> None:
+    """A gap in the numbers, or a number given twice, stops everything before anything is applied."""
+    with pytest.raises(MigrationError) as refused:
+        await apply(empty_database, *migrations)
+    assert str(refused.value) == fault
+    assert await tables(empty_database) == set()
+
+
+@pytest.mark.parametrize(
+    ("sql", "fault"),
+    [
+        ("SELECT 1 / 0", "22012: division by zero"),
+        ("ALTER TABLE whoisd.migration RENAME TO x", '42P01: relation "whoisd.migration" does not exist'),
+    ],
+)
+async def test_failing_migration(empty_database: Database, sql: str, fault: str) -> None:
+    """A migration that fails leaves nothing behind; those before it stay, and once it is mended the next run goes on."""
+    failing = Migration(2, SECOND.file, f"{SECOND.sql}; {sql}")
+    with pytest.raises(MigrationError) as refused:
+        await apply(empty_database, FIRST, failing)
+    assert str(refused.value) == f"sql/0002_second.sql: {fault}"
+    assert await tables(empty_database) == {"first", "first_too"}
+    assert await apply(empty_database, FIRST, SECOND) == ["0002_second.sql"]
+
+
+async def test_two_at_once(empty_database: Database) -> None:
+    """Of two runs at once one applies everything, and the other waits and finds nothing to do."""
+    runs = await asyncio.gather(apply(empty_database), apply(empty_database))
+    assert sorted(runs) == [[], [migration.file for migration in shipped_migrations()]]
+
+
+# --- what the server's role may do -------------------------------------------------------------------------------
+
+
+async def test_reader_reads_the_two_views(database: Database) -> None:
+    """The reader may SELECT from the two views."""
+    async with connected(database.reader) as reader:
+        domain = await reader.fetchrow("SELECT * FROM whois.domain WHERE name = 'eksempel.dk'")
+        host = await reader.fetchrow("SELECT * FROM whois.host WHERE name = 'ns1.eksempel.dk'")
+    assert domain["registrant_name"] == "Eksempel Handel A/S"
+    assert dict(host) == {"name": "ns1.eksempel.dk", "glue": True}
+
+
+async def test_reader_reads_no_table(database: Database) -> None:
+    """Every table and view of the schemas registry and whoisd is refused to the reader."""
+    async with connected(database.owner) as owner, connected(database.reader) as reader:
+        rows = await owner.fetch(
+            "SELECT format('%I.%I', nspname, relname) AS name"
+            " FROM pg_class JOIN pg_namespace ON relnamespace = pg_namespace.oid"
+            " WHERE nspname IN ('registry', 'whoisd') AND relkind IN ('r', 'v', 'm', 'p', 'S')"
+        )
+        names = {row["name"] for row in rows}
+        assert names >= {"registry.registrant", "registry.domain", "registry.delegation", "whoisd.migration"}
+        for name in names:
+            with pytest.raises(asyncpg.InsufficientPrivilegeError):
+                await reader.fetch(f"SELECT FROM {name}")
+
+
+async def test_reader_is_granted_nothing_else(database: Database) -> None:
+    """No grant to the reader, or to everybody, but SELECT on the two views."""
+    async with connected(database.superuser) as superuser:
+        tables = await superuser.fetch(
+            "SELECT table_schema || '.' || table_name AS name, privilege_type FROM information_schema.table_privileges"
+            " WHERE grantee IN ('whoisd_reader', 'PUBLIC') AND table_schema NOT IN ('pg_catalog', 'information_schema')"
+        )
+        functions = await superuser.fetchval(
+            "SELECT count(*) FROM pg_proc WHERE pronamespace IN ('registry'::regnamespace, 'whoisd'::regnamespace)"
+            " AND has_function_privilege('whoisd_reader', oid, 'EXECUTE')"
+        )
+        memberships = await superuser.fetchval(
+            "SELECT count(*) FROM pg_auth_members WHERE member = 'whoisd_reader'::regrole"
+        )
+    assert sorted(map(tuple, tables)) == [("whois.domain", "SELECT"), ("whois.host", "SELECT")]
+    assert (functions, memberships) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "INSERT INTO registry.host VALUES ('ns1.ny.dk')",
+        "UPDATE registry.domain SET dnssec = true",
+        "DELETE FROM registry.delegation",
+        "TRUNCATE registry.registrant",
+        "SELECT registry.is_line('x')",
+        "CREATE TEMPORARY TABLE x ()",
+        "CREATE TABLE public.x ()",
+        "CREATE TABLE whois.x ()",
+        "CREATE SCHEMA x",
+        "ALTER VIEW whois.domain RENAME TO x",
+        "DROP VIEW whois.host",
+        "CREATE OR REPLACE VIEW whois.host AS SELECT ''::text AS name, true AS glue",
+        "SET ROLE whoisd_owner",
+        "COPY (SELECT 1) TO PROGRAM 'true'",
+    ],
+)
+async def test_reader_may_do_nothing_else(empty_database: Database, sql: str) -> None:
+    """Everything but SELECT from the two views is refused to the reader, even in a transaction that may write."""
+    await apply(empty_database)  # a copy of a migrated database would lack what is granted on the database itself
+    async with connected(empty_database.reader) as reader:
+        await reader.execute("SET default_transaction_read_only = off")
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await reader.execute(sql)
+
+
+async def test_public_schema_of_an_old_database(empty_database: Database) -> None:
+    """A database from before PostgreSQL 15, where everybody may create in `public`, is closed to the reader."""
+    async with connected(empty_database.superuser) as superuser:
+        await superuser.execute("GRANT CREATE ON SCHEMA public TO PUBLIC")
+    await apply(empty_database)
+    async with connected(empty_database.reader) as reader:
+        await reader.execute("SET default_transaction_read_only = off")
+        with pytest.raises(asyncpg.InsufficientPrivilegeError):
+            await reader.execute("CREATE TABLE public.x ()")
+
+
+async def test_readers_session(database: Database) -> None:
+    """The reader's sessions are read-only, and give up a statement that takes a second."""
+    async with connected(database.reader) as reader:
+        assert await reader.fetchval("SHOW transaction_read_only") == "on"
+        with pytest.raises(asyncpg.ReadOnlySQLTransactionError):
+            await reader.execute("CREATE TABLE public.x ()")
+        assert await reader.fetchval("SHOW statement_timeout") == "1s"
+        with pytest.raises(asyncpg.QueryCanceledError):
+            await reader.execute("SELECT pg_sleep(10)")
+
+
+# --- which rows are refused --------------------------------------------------------------------------------------
+
+REGISTRAR = "UPDATE registry.registrar SET {} WHERE handle = 'REG-100001'"
+REGISTRANT = "UPDATE registry.registrant SET {} WHERE handle = 'EKSEMPEL-DK'"  # a Danish company
+SWEDISH = "UPDATE registry.registrant SET {} WHERE handle = 'SOEDERLUND-SE'"
+HOST = "INSERT INTO registry.host VALUES ({})"
+DOMAIN = "UPDATE registry.domain SET {} WHERE name = 'reserveret.dk'"  # registered 2015-03-02, without name servers
+OFFERED = "UPDATE registry.domain SET {} WHERE name = 'waiting-list.dk'"
+DELEGATION = "INSERT INTO registry.delegation VALUES ({})"
+FORM = "INSERT INTO registry.cvr_form VALUES ({})"
+
+
+@pytest.mark.parametrize(
+    ("statement", "values", "constraint"),
+    [
+        (REGISTRAR, "handle = 'reg-1'", "registrar_handle_check"),
+        (REGISTRAR, "handle = repeat('A', 33)", "registrar_handle_check"),
+        (REGISTRAR, r"handle = E'REG-1\n'", "registrar_handle_check"),
+        (REGISTRAR, "name = ' '", "registrar_name_check"),
+        (REGISTRANT, "handle = 'A--B'", "registrant_handle_check"),
+        (REGISTRANT, "kind = 'club'", "registrant_kind_check"),
+        (REGISTRANT, "name = ''", "registrant_name_check"),
+        (REGISTRANT, r"name = E'A\nB'", "registrant_name_check"),
+        (REGISTRANT, r"name = E'A\u0085B'", "registrant_name_check"),
+        (REGISTRANT, r"name = E'A\u2028B'", "registrant_name_check"),
+        (REGISTRANT, "name = repeat('x', 256)", "registrant_name_check"),
+        (REGISTRANT, "street = '{A,B,C,D}'", "registrant_street_check"),
+        (REGISTRANT, "street = '{A,NULL}'", "registrant_street_check"),
+        (REGISTRANT, r"street = ARRAY[E'A\rB']", "registrant_street_check"),
+        (REGISTRANT, "postal_code = ''", "registrant_postal_code_check"),
+        (REGISTRANT, r"city = E'A\tB'", "registrant_city_check"),
+        (SWEDISH, "country = 'se'", "registrant_country_check"),
+        (SWEDISH, "country = 'SWE'", "registrant_country_check"),
+        (REGISTRANT, r"phone = E'\x1b[2J'", "registrant_phone_check"),
+        (REGISTRANT, "email = ' '", "registrant_email_check"),
+        (REGISTRANT, r"secondary_email = E'a\x7fb'", "registrant_secondary_email_check"),
+        (REGISTRANT, "vat_number = ' '", "registrant_vat_number_check"),
+        (REGISTRANT, "id_status = 'passport'", "registrant_id_status_check"),
+        (REGISTRANT, "country = 'SE'", "locked_is_danish"),
+        (SWEDISH, "cvr_locked = true", "locked_is_danish"),
+        (REGISTRANT, "sole_proprietorship = true", "classified_is_foreign"),
+        (REGISTRANT, "address_protection = true", "protected_is_individual"),
+        (HOST, "'NS1.eksempel.dk'", "host_name_check"),
+        (HOST, "'ns9.eksempel.dk.'", "host_name_check"),
+        (HOST, "'ns9.æøå.dk'", "host_name_check"),
+        (HOST, "'localhost'", "host_name_check"),
+        (HOST, "'ns9..dk'", "host_name_check"),
+        (HOST, "'-ns9.dk'", "host_name_check"),
+        (HOST, "'ns9-.dk'", "host_name_check"),
+        (HOST, "'ns_9.dk'", "host_name_check"),
+        (HOST, r"E'ns9.dk\n'", "host_name_check"),
+        (HOST, "repeat('a', 64) || '.dk'", "host_name_check"),
+        (HOST, "repeat('abc.', 63) || 'dk'", "host_name_check"),
+        (HOST, "'ns1.eksempel.dk'", "host_pkey"),
+        (DOMAIN, "name = 'Reserveret.dk'", "domain_name_check"),
+        (DOMAIN, "name = 'reserveret.dk.'", "domain_name_check"),
+        (DOMAIN, "name = 'ærø.dk'", "domain_name_check"),
+        (DOMAIN, "name = 'reserveret.se'", "domain_name_check"),
+        (DOMAIN, "name = 'www.reserveret.dk'", "domain_name_check"),
+        (DOMAIN, "status = 'expired'", "domain_status_check"),
+        (DOMAIN, "period_years = 4", "domain_period_years_check"),
+        (DOMAIN, "expires = '2015-03-01'", "dates_in_order"),
+        (DOMAIN, "delete_date = '2015-03-01'", "dates_in_order"),
+        (DOMAIN, "registrant = NULL", "registered_or_offered"),
+        (DOMAIN, "status = 'active', registrant = NULL", "registered_or_offered"),
+        (DOMAIN, "registered = NULL", "registered_or_offered"),
+        (DOMAIN, "expires = NULL", "registered_or_offered"),
+        (DOMAIN, "period_years = NULL", "registered_or_offered"),
+        (DOMAIN, "status = 'offered_to_waiting_list'", "registered_or_offered"),
+        (DOMAIN, "registrant = 'NOBODY'", "domain_registrant_fkey"),
+        (DOMAIN, "registrar = 'NOBODY'", "domain_registrar_fkey"),
+        (OFFERED, "registrant = 'EKSEMPEL-DK'", "registered_or_offered"),
+        (OFFERED, "registered = '2020-01-31'", "registered_or_offered"),
+        (OFFERED, "expires = '2027-01-31'", "registered_or_offered"),
+        (OFFERED, "status = 'active'", "registered_or_offered"),
+        (DELEGATION, "'reserveret.dk', 0, 'ns1.eksempel.dk'", "delegation_position_check"),
+        (DELEGATION, "'reserveret.dk', 8, 'ns1.eksempel.dk'", "delegation_position_check"),
+        (DELEGATION, "'eksempel.dk', 1, 'ns1.example.net'", "delegation_pkey"),
+        (DELEGATION, "'eksempel.dk', 3, 'ns1.eksempel.dk'", "delegation_domain_host_key"),
+        (DELEGATION, "'reserveret.dk', 1, 'ns9.eksempel.dk'", "delegation_host_fkey"),
+        (DELEGATION, "'findes-ikke.dk', 1, 'ns1.eksempel.dk'", "delegation_domain_fkey"),
+        (FORM, "60, 'Aktieselskab', 'ordinary'", "cvr_form_pkey"),
+        (FORM, "61, 'Aktieselskab', 'limited'", "cvr_form_category_check"),
+        (FORM, "61, ' ', 'ordinary'", "cvr_form_name_check"),
+    ],
+)
+async def test_bad_rows(sandbox_database: Database, statement: str, values: str, constraint: str) -> None:
+    """A row that breaks a rule of the registry is refused by the constraint that holds the rule."""
+    async with connected(sandbox_database.owner) as owner:
+        with pytest.raises(asyncpg.IntegrityConstraintViolationError) as refused:
+            await owner.execute(statement.format(values))
+    assert refused.value.constraint_name == constraint
+
+
+@pytest.mark.parametrize(
+    ("table", "columns"),
+    [
+        ("registrar", {"handle", "name"}),
+        (
+            "registrant",
+            {"handle", "kind", "name", "street", "country", "email", "cvr_locked", "cvr_bankruptcy"}
+            | {"sole_proprietorship", "address_protection", "id_confirmed"},
+        ),
+        ("host", {"name"}),
+        ("domain", {"name", "status", "vid", "dnssec"}),
+        ("delegation", {"domain", "position", "host"}),
+        ("cvr_form", {"code", "name", "category"}),
+    ],
+)
+async def test_what_must_be_given(sandbox_database: Database, table: str, columns: set[str]) -> None:
+    """What the rules look at, and what every answer prints, must be given; NULL is only for what may be lacking."""
+    async with connected(sandbox_database.owner) as owner:
+        rows = await owner.fetch(
+            "SELECT column_name FROM information_schema.columns"
+            " WHERE table_schema = 'registry' AND table_name = $1 AND is_nullable = 'NO'",
+            table,
+        )
+    assert {row["column_name"] for row in rows} == columns
+
+
+@pytest.mark.parametrize(
+    ("statement", "values"),
+    [
+        (REGISTRANT, "country = 'SE', cvr_locked = false, sole_proprietorship = true"),
+        (REGISTRANT, "kind = 'individual', address_protection = true"),
+        (REGISTRANT, "name = repeat('Æ', 255), street = '{A,B,C}', phone = NULL"),
+        (HOST, "'xn--4cabco7dk5a.dk'"),
+        (HOST, "repeat('abc.', 62) || 'ab.dk'"),
+        (DOMAIN, "expires = '2015-03-02', delete_date = '2015-03-02'"),
+        (DOMAIN, "status = 'offered_to_waiting_list', registered = NULL, expires = NULL, registrant = NULL"),
+        (OFFERED, "period_years = 5"),
+        (DELEGATION, "'reserveret.dk', 7, 'ns1.eksempel.dk'"),
+    ],
+)
+async def test_good_rows(database: Database, statement: str, values: str) -> None:
+    """A row on the good side of a rule is taken."""
+    async with connected(database.owner) as owner:
+        assert await owner.execute(statement.format(values)) in ("UPDATE 1", "INSERT 0 1")
+
+
+async def test_delegations_go_with_their_domain(database: Database) -> None:
+    """A domain that is deleted takes its delegations with it and leaves the hosts; a host that serves is not deleted."""
+    async with connected(database.owner) as owner:
+        with pytest.raises(asyncpg.ForeignKeyViolationError):
+            await owner.execute("DELETE FROM registry.host WHERE name = 'auth03.ns.dk-hostmaster.dk'")
+        await owner.execute("DELETE FROM registry.domain WHERE name = 'dk-hostmaster.dk'")
+        assert await owner.execute("DELETE FROM registry.host WHERE name = 'auth03.ns.dk-hostmaster.dk'") == "DELETE 1"
+
+
+# --- the company forms -------------------------------------------------------------------------------------------
+
+OFFICIAL_CODES = (
+    *(10, 15, 20, 30, 40, 45, 50, 60, 70, 80, 81, 90, 100, 110, 115, 130, 140, 150, 151, 160, 170, 180, 190, 195),
+    *(200, 210, 220, 230, 235, 245, 250, 260, 280, 285, 290, 990),
+)
+
+
+async def test_company_forms(sandbox_database: Database) -> None:
+    """The table holds CVR's official codes, and exactly these four are exempt from publication."""
+    async with connected(sandbox_database.owner) as owner:
+        rows = await owner.fetch("SELECT code, name, category FROM registry.cvr_form ORDER BY code")
+    assert tuple(row["code"] for row in rows) == OFFICIAL_CODES
+    assert [tuple(row) for row in rows if row["category"] != "ordinary"] == [
+        (10, "Enkeltmandsvirksomhed", "sole_proprietorship"),
+        (15, "Personligt ejet mindre virksomhed", "small_business"),
+        (20, "Dødsbo", "deceased_estate"),
+        (990, "Uoplyst virksomhedsform", "unstated"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("code", "category"), [("60", "ordinary"), ("10", "sole_proprietorship"), ("61", "unknown"), ("NULL", None)]
+)
+async def test_company_form_in_the_view(database: Database, code: str, category: str | None) -> None:
+    """The view gives a form's category, `unknown` for a code that the table lacks, and NULL where CVR gave none."""
+    await database.execute(REGISTRANT.format(f"cvr_form = {code}"))
+    async with connected(database.reader) as reader:
+        found = await reader.fetchval("SELECT registrant_cvr_form FROM whois.domain WHERE name = 'eksempel.dk'")
+    assert found == category

@@ -1,0 +1,409 @@
+"""The settings: where they come from, what is refused and how it is named, and that no password is ever shown."""
+
+import os
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import reduce
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from whoisd.config import Listen, Settings, load_settings
+from whoisd.errors import ConfigError
+from whoisd.notices import PHRASES_FOR_FREE
+
+DSN = "postgresql://reader:hunter2@db.example/whois"
+GOOD = f"[database]\ndsn = '{DSN}'\n"
+
+# Every setting: its variable, what is written in it, where it ends up, and as what.
+VARIABLES: list[tuple[str, str, str, object]] = [
+    ("WHOISD_LISTEN", '[{"host": "192.0.2.1", "port": 4343}]', "listen", (Listen(host="192.0.2.1", port=4343),)),
+    ("WHOISD_SERVER__READ_TIMEOUT", "2.5", "server.read_timeout", 2.5),
+    ("WHOISD_SERVER__WRITE_TIMEOUT", "3", "server.write_timeout", 3.0),
+    ("WHOISD_SERVER__GRACE", "4", "server.grace", 4.0),
+    ("WHOISD_SERVER__MAX_CONNECTIONS", "7", "server.max_connections", 7),
+    ("WHOISD_DATABASE__DSN", DSN, "database.dsn", DSN),
+    ("WHOISD_DATABASE__OWNER_DSN", "postgres://owner@/whois", "database.owner_dsn", "postgres://owner@/whois"),
+    ("WHOISD_DATABASE__DEADLINE", "0.5", "database.deadline", 0.5),
+    (
+        "WHOISD_DISCLOSURE__IN_FORCE_FROM",
+        "2026-01-01T00:00:00Z",
+        "disclosure.in_force_from",
+        datetime(2026, 1, 1, tzinfo=UTC),
+    ),
+    ("WHOISD_DISCLOSURE__WITHHELD_EMAIL", "omitted", "disclosure.withheld_email", "omitted"),
+    ("WHOISD_ANSWER__OPERATOR", "Registret", "answer.operator", "Registret"),
+    ("WHOISD_ANSWER__TERMS", "One line.\nAnother.", "answer.terms", "One line.\nAnother."),
+    ("WHOISD_LOG__LEVEL", "debug", "log.level", "debug"),
+    ("WHOISD_LOG__FORMAT", "json", "log.format", "json"),
+]
+
+
+@pytest.fixture(autouse=True)
+def no_settings_of_ours(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No variable and no default file of this machine takes part."""
+    for variable in [name for name in os.environ if name.upper().startswith("WHOISD_")]:
+        monkeypatch.delenv(variable)
+    monkeypatch.setattr("whoisd.config.DEFAULT_FILE", tmp_path / "default.toml")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Where a test writes its configuration file."""
+    return tmp_path / "whoisd.toml"
+
+
+def faults(file: Path | None) -> list[str]:
+    """The lines of the error that these settings are refused with."""
+    with pytest.raises(ConfigError) as refused:
+        load_settings(file)
+    return str(refused.value).splitlines()
+
+
+def setting(settings: Settings, path: str) -> object:
+    value = reduce(getattr, path.split("."), settings)
+    return value.get_secret_value() if path.endswith("dsn") else value  # type: ignore[attr-defined]
+
+
+def settings_of(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    """The dotted names of all settings."""
+    for name, field in model.model_fields.items():
+        section = field.annotation
+        if isinstance(section, type) and issubclass(section, BaseModel):
+            yield from settings_of(section, f"{prefix}{name}.")
+        else:
+            yield prefix + name
+
+
+# --- where settings come from ------------------------------------------------------------------------------------
+
+
+def test_defaults(file: Path) -> None:
+    """Only the DSN must be given; everything else has the default that the README states."""
+    file.write_text(GOOD)
+    settings = load_settings(file)
+    assert [(listen.host, listen.port) for listen in settings.listen] == [("0.0.0.0", 43), ("::", 43)]  # noqa: S104 - compared
+    assert settings.server.model_dump() == {
+        "read_timeout": 10.0,
+        "write_timeout": 10.0,
+        "grace": 10.0,
+        "max_connections": 10_000,
+    }
+    assert (settings.database.owner_dsn, settings.database.deadline) == (None, 1.5)
+    assert settings.disclosure.in_force_from == datetime(2025, 11, 3, 13, 0, tzinfo=UTC)
+    assert settings.disclosure.withheld_email == "redacted"
+    assert settings.answer.operator == "the registry operator"
+    assert settings.answer.terms.startswith("The data below is published")
+    assert settings.log.model_dump() == {"level": "info", "format": "auto"}
+
+
+def test_every_setting_has_a_variable() -> None:
+    """The table of this file holds every setting that there is."""
+    assert sorted(settings_of(Settings)) == sorted(path for _, _, path, _ in VARIABLES)
+
+
+@pytest.mark.parametrize(("variable", "text", "path", "value"), VARIABLES)
+def test_environment(monkeypatch: pytest.MonkeyPatch, variable: str, text: str, path: str, value: object) -> None:
+    """Every setting can be given in the environment alone, without a file."""
+    monkeypatch.setenv("WHOISD_DATABASE__DSN", DSN)
+    monkeypatch.setenv(variable, text)
+    assert setting(load_settings(), path) == value
+
+
+def test_environment_wins(monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
+    """A setting in the environment wins over the file, whose other settings stay, those of the same section too."""
+    file.write_text(GOOD + "[server]\nread_timeout = 5\ngrace = 6\n[log]\nlevel = 'error'\n")
+    monkeypatch.setenv("WHOISD_SERVER__READ_TIMEOUT", "7")
+    settings = load_settings(file)
+    assert (settings.server.read_timeout, settings.server.grace, settings.log.level) == (7.0, 6.0, "error")
+
+
+def test_listen_in_the_environment_replaces_the_files(monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
+    """The addresses in the environment replace those of the file: they are not added to them."""
+    file.write_text("[[listen]]\nhost = '192.0.2.1'\n[[listen]]\nhost = '2001:db8::1'\n" + GOOD)
+    assert [listen.host for listen in load_settings(file).listen] == ["192.0.2.1", "2001:db8::1"]
+    monkeypatch.setenv("WHOISD_LISTEN", '[{"host": "127.0.0.1"}]')
+    assert [listen.host for listen in load_settings(file).listen] == ["127.0.0.1"]
+
+
+def test_section_as_json(monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
+    """A whole section can be given in the environment as JSON; what it leaves out stays as the file has it."""
+    file.write_text(GOOD + "[log]\nlevel = 'error'\n")
+    monkeypatch.setenv("WHOISD_LOG", '{"format": "console"}')
+    assert load_settings(file).log.model_dump() == {"level": "error", "format": "console"}
+
+
+def test_default_file(tmp_path: Path) -> None:
+    """Where no file is named, the default one is read if it is there."""
+    (tmp_path / "default.toml").write_text(GOOD + "[log]\nlevel = 'error'\n")
+    assert load_settings().log.level == "error"
+
+
+def test_file_beyond_ascii(file: Path) -> None:
+    """The file is UTF-8, whatever the locale."""
+    file.write_bytes((GOOD + "[answer]\noperator = 'Sammenslutningen Æblegrød'\n").encode())
+    assert load_settings(file).answer.operator == "Sammenslutningen Æblegrød"
+
+
+# --- what is refused, and how it is named ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("[database]\n", "database.dsn: required; set it there or in the environment as WHOISD_DATABASE__DSN"),
+        (GOOD + "dedline = 1\n", "database.dedline: not a setting; the README lists them all"),
+        (GOOD + "[sever]\ngrace = 1\n", "sever: not a setting; the README lists them all"),
+        ("grace = 1\n" + GOOD, "grace: not a setting; the README lists them all"),
+        ("[database]\ndsn = 'mysql://reader:hunter2@db/whois'\n", "database.dsn: must begin with postgresql://"),
+        (GOOD + "owner_dsn = 'hunter2'\n", "database.owner_dsn: must begin with postgresql://"),
+        (GOOD + "deadline = 0.05\n", "database.deadline: Input should be greater than or equal to 0.1"),
+        (GOOD + "deadline = 61\n", "database.deadline: Input should be less than or equal to 60"),
+        (GOOD + "[server]\nread_timeout = 0\n", "server.read_timeout: Input should be greater than 0"),
+        (GOOD + "[server]\nread_timeout = inf\n", "server.read_timeout: Input should be less than or equal to 3600"),
+        (GOOD + "[server]\nmax_connections = 0\n", "server.max_connections: Input should be greater than or equal to 1"),
+        (GOOD + "[log]\nformat = 'xml'\n", "log.format: Input should be 'auto', 'json' or 'console'"),
+        (
+            GOOD + "[disclosure]\nin_force_from = 2026-01-01T00:00:00\n",
+            "disclosure.in_force_from: must state its offset from UTC, as in 2025-11-03T14:00:00+01:00",
+        ),
+        (GOOD + "[answer]\noperator = ''\n", "answer.operator: String should have at least 1 character"),
+        (GOOD + '[answer]\noperator = "A\\nB"\n', "answer.operator: must be one line"),
+        (GOOD + '[answer]\nterms = "A\\rB"\n', "answer.terms: must not hold control characters"),
+        (GOOD + '[answer]\nterms = "A\\u2028B"\n', "answer.terms: must not hold control characters"),
+    ],
+)
+def test_faults_in_the_file(file: Path, text: str, fault: str) -> None:
+    """A fault in the file names the file, the key and what is wrong."""
+    file.write_text(text)
+    assert faults(file) == [f"{file}: {fault}"]
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        (GOOD + "[server]\nread_timeout = 'fast'\n", "server.read_timeout"),
+        (GOOD + "[server]\nmax_connections = 1.5\n", "server.max_connections"),
+        (GOOD + "[log]\nlevel = 3\n", "log.level"),
+        (GOOD + "[disclosure]\nwithheld_email = true\n", "disclosure.withheld_email"),
+        (GOOD + "[answer]\nterms = ['A']\n", "answer.terms"),
+        ("[database]\ndsn = 5432\n", "database.dsn"),
+        ("log = 'debug'\n" + GOOD, "log"),
+        ("listen = '127.0.0.1'\n" + GOOD, "listen"),
+        ("listen = []\n" + GOOD, "listen"),
+        ("[[listen]]\nhost = 'localhost'\n" + GOOD, "listen.0.host"),
+        ("[[listen]]\nhost = '::1'\n[[listen]]\nhost = '::1'\nport = 65536\n" + GOOD, "listen.1.port"),
+        ("[[listen]]\nport = 43\n" + GOOD, "listen.0.host"),
+    ],
+)
+def test_wrong_types_in_the_file(file: Path, text: str, key: str) -> None:
+    """A value of a wrong type is refused by file and key, also within a list."""
+    file.write_text(text)
+    assert faults(file)[0].startswith(f"{file}: {key}: ")
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "fault"),
+    [
+        ("WHOISD_DATABASE__DEDLINE", "1", "database.dedline: not a setting; the README lists them all"),
+        ("WHOISD_SEVER__GRACE", "1", "not a setting; sections are answer, database, disclosure, listen, log, server"),
+        ("WHOISD_DSN", DSN, "not a setting; sections are answer, database, disclosure, listen, log, server"),
+        ("WHOISD_DATABASE__DEADLINE", "61", "database.deadline: Input should be less than or equal to 60"),
+        ("WHOISD_SERVER__GRACE", "-1", "server.grace: Input should be greater than 0"),
+        ("WHOISD_LOG__FORMAT", "xml", "log.format: Input should be 'auto', 'json' or 'console'"),
+        ("WHOISD_LOG", "debug", "is not JSON; a whole section in the environment is written as JSON"),
+        ("WHOISD_LISTEN", "127.0.0.1", "is not JSON; a whole section in the environment is written as JSON"),
+        (
+            "WHOISD_DISCLOSURE__IN_FORCE_FROM",
+            "2026-01-01T00:00:00",
+            "disclosure.in_force_from: must state its offset from UTC, as in 2025-11-03T14:00:00+01:00",
+        ),
+        ("WHOISD_DATABASE__OWNER_DSN", "hunter2", "database.owner_dsn: must begin with postgresql://"),
+    ],
+)
+def test_faults_in_the_environment(
+    monkeypatch: pytest.MonkeyPatch, file: Path, variable: str, text: str, fault: str
+) -> None:
+    """A fault in the environment names the variable, the key and what is wrong."""
+    file.write_text(GOOD)
+    monkeypatch.setenv(variable, text)
+    assert faults(file) == [f"{variable}: {fault}"]
+
+
+def test_all_faults_at_once(monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
+    """All faults are named at once, each by where it is."""
+    file.write_text("[database]\n[log]\nlevel = 'loud'\n")
+    monkeypatch.setenv("WHOISD_SERVER__GRACE", "-1")
+    assert sorted(fault.split(": ")[:2] for fault in faults(file)) == [
+        [str(file), "database.dsn"],
+        [str(file), "log.level"],
+        ["WHOISD_SERVER__GRACE", "server.grace"],
+    ]
+
+
+def test_missing_file(file: Path) -> None:
+    """A file that is named must be there."""
+    assert faults(file) == [f"{file}: cannot be read: No such file or directory"]
+
+
+def test_no_file_and_no_environment() -> None:
+    """With no file and no variable, the database is what is missing."""
+    (fault,) = faults(None)
+    assert fault.split(": ")[1].startswith("database")
+    assert "WHOISD_DATABASE" in fault
+
+
+def test_syntax_error_gives_the_line(file: Path) -> None:
+    """A file that is no TOML is refused with the line of the error."""
+    file.write_text(GOOD + "[server]\ngrace = = 1\n")
+    (fault,) = faults(file)
+    assert fault.startswith(f"{file}: is not TOML: ")
+    assert "(at line 4, column" in fault
+
+
+def test_file_that_is_not_text(file: Path) -> None:
+    """A file that is not UTF-8 is refused as such."""
+    file.write_bytes(b"[answer]\noperator = '\xe6'\n")
+    assert faults(file) == [f"{file}: is not UTF-8 text"]
+
+
+@pytest.mark.parametrize("key", ["operator", "terms"])
+@pytest.mark.parametrize("phrase", PHRASES_FOR_FREE)
+def test_texts_that_read_as_free(file: Path, key: str, phrase: str) -> None:
+    """Operator and terms hold, in any case, no phrase that clients take for an unregistered name."""
+    file.write_text(GOOD + f"[answer]\n{key} = 'Please note: {phrase.title()}, at all.'\n")
+    assert faults(file) == [
+        f"{file}: answer.{key}: must not hold {phrase!r}, which client libraries take for an unregistered name"
+    ]
+
+
+# --- what is kept secret, and what is kept as it is --------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "dsn = 'mysql://reader:hunter2@db/whois'",
+        "dsn = ['postgresql://reader:hunter2@db/whois']",
+        f"dsn = '{DSN}'\nowner_dsn = 'owner:hunter2@db/whois'",
+        f"dsn = '{DSN}'\ndeadline = 'hunter2'",
+        f"dsn = '{DSN}'\npassword = 'hunter2'",
+        "dsn = 'postgresql://reader:hunter2@db/whois",
+    ],
+)
+def test_no_fault_quotes_a_value(file: Path, text: str) -> None:
+    """No fault in the file quotes a value: it may hold a password."""
+    file.write_text(f"[database]\n{text}\n")
+    assert "hunter2" not in "\n".join(faults(file))
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("WHOISD_DATABASE__DSN", "mysql://reader:hunter2@db/whois"),
+        ("WHOISD_DATABASE", '{"dsn": "hunter2"}'),
+        ("WHOISD_DATABASE", '{"dsn": "postgresql://reader:hunter2@db/whois"'),
+        ("WHOISD_DATABASE", DSN),
+        ("WHOISD_DATABASE__PASSWORD", "hunter2"),
+        ("WHOISD_DSN", DSN),
+    ],
+)
+def test_no_fault_quotes_a_variable(monkeypatch: pytest.MonkeyPatch, file: Path, variable: str, text: str) -> None:
+    """No fault in the environment quotes a value."""
+    file.write_text(GOOD)
+    monkeypatch.setenv(variable, text)
+    assert "hunter2" not in "\n".join(faults(file))
+
+
+def test_settings_show_no_password(file: Path) -> None:
+    """Settings that are printed, by whatever way, show neither DSN."""
+    file.write_text(GOOD + "owner_dsn = 'postgresql://owner:hunter3@db.example/whois'\n")
+    settings = load_settings(file)
+    for shown in (repr(settings), str(settings), repr(settings.database), settings.model_dump_json()):
+        assert "hunter" not in shown
+        assert "db.example" not in shown
+
+
+def test_settings_are_frozen(file: Path) -> None:
+    """Settings do not change once they are read."""
+    file.write_text(GOOD)
+    settings = load_settings(file)
+    for section, key in ((settings, "log"), (settings.server, "grace"), (settings.listen[0], "port")):
+        with pytest.raises(ValidationError, match="frozen"):
+            setattr(section, key, 1)
+
+
+# --- what is easily mistaken -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        "postgresql://owner:hunter2#x@db/whois",
+        "postgresql://owner:hun/ter2@db/whois",
+        "postgresql://h:port/db",
+        "postgres://[::1",
+    ],
+)
+@pytest.mark.parametrize("key", ["dsn", "owner_dsn"])
+def test_urls_that_are_none(file: Path, key: str, dsn: str) -> None:
+    """A database URL that cannot be one, as with an unescaped password, is refused before anybody connects by it."""
+    file.write_text(f"[database]\n{key} = '{dsn}'\n" + ("" if key == "dsn" else f"dsn = '{DSN}'\n"))
+    assert faults(file) == [f"{file}: database.{key}: is not a URL; what is special in a password is percent-encoded"]
+
+
+@pytest.mark.parametrize("moment", ["12", "2025", "0.5", "'12'", "'1762174800'", "2025-11-03"])
+def test_moment_is_no_number(file: Path, moment: str) -> None:
+    """The moment of entry into force is never taken for seconds since 1970, nor for a day of no time and place."""
+    file.write_text(f"{GOOD}[disclosure]\nin_force_from = {moment}\n")
+    [fault] = faults(file)
+    assert fault == f"{file}: disclosure.in_force_from: must be a date and time, as in 2025-11-03T14:00:00+01:00"
+
+
+@pytest.mark.parametrize(("key", "value"), [("read_timeout", "true"), ("max_connections", "true"), ("read_timeout", "nan")])
+def test_numbers_are_numbers(file: Path, key: str, value: str) -> None:
+    """A boolean is no number, and neither is nan."""
+    file.write_text(f"{GOOD}[server]\n{key} = {value}\n")
+    [fault] = faults(file)
+    assert fault.startswith(f"{file}: server.{key}: ")
+
+
+def test_variable_is_blamed_where_it_wins(monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
+    """A wrong variable is named even when the file gives the key too, and rightly."""
+    file.write_text(f"{GOOD}[log]\nlevel = 'info'\n")
+    monkeypatch.setenv("WHOISD_LOG__LEVEL", "loud")
+    monkeypatch.setenv("WHOISD_DATABASE", '{"dsn": "x"}')
+    monkeypatch.setenv("WHOISD_SERVER__GRACE__X", "1")
+    assert sorted(fault.split(": ")[0] for fault in faults(file)) == [
+        "WHOISD_DATABASE",
+        "WHOISD_LOG__LEVEL",
+        "WHOISD_SERVER__GRACE__X",
+    ]
+
+
+def test_unknown_variable_in_any_case(monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
+    """A misspelt variable is named in whatever case it is written."""
+    file.write_text(GOOD)
+    monkeypatch.setenv("whoisd_databse__dsn", "x")
+    [fault] = faults(file)
+    assert fault.startswith("whoisd_databse__dsn: not a setting")
+
+
+def test_missing_dsn_names_key_and_variable() -> None:
+    """Where nothing is configured, what is asked for is the key and the variable, not the section."""
+    [fault] = faults(None)
+    assert fault.endswith(": database.dsn: required; set it there or in the environment as WHOISD_DATABASE__DSN")
+
+
+@pytest.mark.parametrize(
+    ("listen", "fault"),
+    [
+        ("[[listen]]\nhost = 'localhost'\n", "listen.0.host: must be an IPv4 or IPv6 address"),
+        ("listen = []\n", "listen: must have at least one address"),
+    ],
+)
+def test_listen(file: Path, listen: str, fault: str) -> None:
+    """A wrong address to listen on is one fault, and so is none at all."""
+    file.write_text(listen + GOOD)
+    assert faults(file) == [f"{file}: {fault}"]

@@ -1,0 +1,431 @@
+"""One line of a registry file: what each field may hold, what goes together, and what is said of a fault."""
+
+import json
+from datetime import date
+from typing import Any, get_args
+
+import pytest
+
+from whoisd.records import DomainRecord, HostRecord, Record, RegistrantRecord, RegistrarRecord, parse_record
+
+Fields = dict[str, Any]
+Change = tuple[str, Any]  # of a field; `...` leaves it out
+
+REGISTRAR: Fields = {"type": "registrar", "handle": "REG-1", "name": "Registrar ApS"}
+HOST: Fields = {"type": "host", "name": "ns1.eksempel.dk"}
+REGISTRANT: Fields = {
+    "type": "registrant",
+    "handle": "EKSEMPEL-DK",
+    "kind": "company",
+    "name": "Eksempel ApS",
+    "country": "DK",
+    "email": "primary@eksempel.example",
+}
+PERSON: Fields = REGISTRANT | {"kind": "individual"}
+SWEDISH: Fields = REGISTRANT | {"country": "SE"}
+DOMAIN: Fields = {
+    "type": "domain",
+    "name": "eksempel.dk",
+    "status": "active",
+    "registered": "2020-01-31",
+    "expires": "2027-01-31",
+    "period_years": 1,
+    "registrant": "EKSEMPEL-DK",
+    "nameservers": ["ns1.eksempel.dk", "ns2.eksempel.dk"],
+}
+RESERVED: Fields = DOMAIN | {"status": "reserved"}
+OFFERED: Fields = {"type": "domain", "name": "eksempel.dk", "status": "offered_to_waiting_list"}
+
+CONTROL = "must be one line of text without control characters"
+BLANK = "must not be blank"
+FORM = "not of the form that the field has"
+NO_NAME = "This is not a domain name: "
+OFFERED_FAULT = "must not be given for a domain that is offered to a waiting list"
+REGISTERED_FAULT = "required unless the domain is offered to a waiting list"
+TYPES = "registrar, registrant, host or domain"
+
+
+def line(base: Fields, *changes: Change) -> bytes:
+    fields = base | dict(changes)
+    return json.dumps({name: value for name, value in fields.items() if value is not ...}).encode()
+
+
+def parse(base: Fields, *changes: Change) -> Any:
+    return parse_record(line(base, *changes))
+
+
+def fault(text: bytes) -> str:
+    with pytest.raises(ValueError, match=r".") as refused:
+        parse_record(text)
+    return str(refused.value)
+
+
+# --- what a record becomes ---------------------------------------------------------------------------------------
+
+
+def test_registrar() -> None:
+    """A registrar is a handle and a name."""
+    assert parse(REGISTRAR) == RegistrarRecord(type="registrar", handle="REG-1", name="Registrar ApS")
+
+
+def test_registrant_by_default() -> None:
+    """What a registrant's record leaves out is not given, not true, and an identity that is confirmed."""
+    assert parse(REGISTRANT).model_dump() == REGISTRANT | {
+        "street": [],
+        "postal_code": None,
+        "city": None,
+        "phone": None,
+        "secondary_email": None,
+        "vat_number": None,
+        "cvr_locked": False,
+        "cvr_form": None,
+        "cvr_bankruptcy": False,
+        "sole_proprietorship": False,
+        "address_protection": False,
+        "id_confirmed": True,
+        "id_status": None,
+    }
+
+
+def test_registrant_in_full() -> None:
+    """A registrant's record keeps every value as it stands."""
+    full = REGISTRANT | {
+        "street": ["Ørestads Boulevard 108, 11.", "c/o Łukasz", "€"],
+        "postal_code": "2300",
+        "city": "København S",
+        "phone": "+45 00112233",
+        "secondary_email": "sekundær@eksempel.example",
+        "vat_number": "99000019",
+        "cvr_locked": True,
+        "cvr_form": 60,
+        "cvr_bankruptcy": True,
+        "sole_proprietorship": False,
+        "address_protection": False,
+        "id_confirmed": False,
+        "id_status": "electronic_id",
+    }
+    assert parse_record(json.dumps(full, ensure_ascii=False).encode()).model_dump() == full
+
+
+def test_domain() -> None:
+    """A domain's dates are dates, and what its record leaves out is not given or not true."""
+    assert parse(DOMAIN).model_dump() == DOMAIN | {
+        "registered": date(2020, 1, 31),
+        "expires": date(2027, 1, 31),
+        "delete_date": None,
+        "vid": False,
+        "dnssec": False,
+        "registrar": None,
+    }
+
+
+def test_domain_on_offer() -> None:
+    """A domain that is offered to a waiting list has a name and a status, and need have nothing else."""
+    domain = parse(OFFERED)
+    assert (domain.registered, domain.expires, domain.period_years, domain.registrant, domain.nameservers) == (
+        None,
+        None,
+        None,
+        None,
+        [],
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "stored"),
+    [
+        ("NS1.Eksempel.DK", "ns1.eksempel.dk"),
+        ("ns1.eksempel.dk.", "ns1.eksempel.dk"),
+        ("ns1.æøå.dk", "ns1.xn--5cab8c.dk"),
+        ("NS1.ÆØÅ.DK", "ns1.xn--5cab8c.dk"),
+        ("ns1.xn--5cab8c.dk", "ns1.xn--5cab8c.dk"),
+        ("NS1.XN--5CAB8C.DK.", "ns1.xn--5cab8c.dk"),
+        ("ns.straße.dk", "ns.xn--strae-oqa.dk"),
+        ("ns.strasse.dk", "ns.strasse.dk"),
+        ("a.dk", "a.dk"),
+        ("ns1.example.net", "ns1.example.net"),
+    ],
+)
+def test_names_are_stored_as_a_labels(name: str, stored: str) -> None:
+    """Names of hosts and name servers, in either form and any case, are stored as lower-case A-labels with no final dot."""
+    assert parse(HOST, ("name", name)) == HostRecord(type="host", name=stored)
+    assert parse(RESERVED, ("nameservers", [name])).nameservers == [stored]
+
+
+@pytest.mark.parametrize("name", ["æøå.dk", "ÆØÅ.dk.", "xn--5cab8c.dk", "XN--5CAB8C.DK"])
+def test_domain_names_are_stored_as_a_labels(name: str) -> None:
+    """A domain's name in either form and any case is stored as a lower-case A-label."""
+    assert parse(DOMAIN, ("name", name)).name == "xn--5cab8c.dk"
+
+
+@pytest.mark.parametrize("field", ["postal_code", "city", "phone", "secondary_email", "vat_number"])
+@pytest.mark.parametrize("value", [..., None, "", " ", "   "])
+def test_not_given(field: str, value: object) -> None:
+    """Absent, null, empty and blank all mean that an optional value is not given."""
+    assert getattr(parse(REGISTRANT, (field, value)), field) is None
+
+
+# --- what is refused ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("base", "changes", "said"),
+    [
+        (REGISTRAR, [("handle", "reg-1")], f"handle: {FORM}"),
+        (REGISTRAR, [("handle", "")], f"handle: {FORM}"),
+        (REGISTRAR, [("handle", "-REG")], f"handle: {FORM}"),
+        (REGISTRAR, [("handle", "REG--1")], f"handle: {FORM}"),
+        (REGISTRAR, [("handle", "REG 1")], f"handle: {FORM}"),
+        (REGISTRAR, [("handle", "ÆØÅ")], f"handle: {FORM}"),
+        (REGISTRAR, [("handle", "REG-1\n")], f"handle: {FORM}"),
+        (REGISTRAR, [("name", ...)], "name: required"),
+        (REGISTRAR, [("name", " ")], f"name: {BLANK}"),
+        (REGISTRAR, [("name", "A\nB")], f"name: {CONTROL}"),
+        (REGISTRAR, [("email", "a@b.example")], "email: not a field of this record"),
+        (REGISTRANT, [("attention", "Bodil")], "attention: not a field of this record"),
+        (REGISTRANT, [("handle", ...)], "handle: required"),
+        (REGISTRANT, [("kind", ...)], "kind: required"),
+        (REGISTRANT, [("name", ...)], "name: required"),
+        (REGISTRANT, [("country", ...), ("email", ...)], "country: required; email: required"),
+        (REGISTRANT, [("country", "dk")], f"country: {FORM}"),
+        (REGISTRANT, [("country", "DNK")], f"country: {FORM}"),
+        (REGISTRANT, [("country", "")], f"country: {FORM}"),
+        (REGISTRANT, [("email", "  ")], f"email: {BLANK}"),
+        (REGISTRANT, [("secondary_email", "a\tb")], f"secondary_email: {CONTROL}"),
+        (REGISTRANT, [("street", ["A", "B\r"])], f"street.1: {CONTROL}"),
+        (REGISTRANT, [("street", [" "])], f"street.0: {BLANK}"),
+        (SWEDISH, [("cvr_locked", True)], "cvr_locked: only a registrant with country DK is locked to CVR"),
+        (
+            REGISTRANT,
+            [("sole_proprietorship", True)],
+            "sole_proprietorship: must not be true with country DK, where CVR decides",
+        ),
+        (REGISTRANT, [("address_protection", True)], "address_protection: only for kind individual"),
+        (HOST, [("name", ...)], "name: required"),
+        (HOST, [("name", "localhost")], "name: must have at least two labels"),
+        (HOST, [("name", "")], f"name: {NO_NAME}a label is empty."),
+        (HOST, [("name", "ns1..dk")], f"name: {NO_NAME}a label is empty."),
+        (HOST, [("name", "-ns1.dk")], f"name: {NO_NAME}a label begins or ends with a hyphen."),
+        (HOST, [("name", "ns_1.dk")], f"name: {NO_NAME}a label has a character that .dk names do not have."),
+        (HOST, [("name", "ns1.dk\n")], f"name: {NO_NAME}a label has a character that .dk names do not have."),
+        (HOST, [("name", "a" * 64 + ".dk")], f"name: {NO_NAME}a label is longer than 63 characters."),
+        (HOST, [("name", "xn--a.dk")], f"name: {NO_NAME}a label that begins with xn-- is not valid in IDNA2008."),
+        (HOST, [("glue", True)], "glue: not a field of this record"),
+        (DOMAIN, [("name", "eksempel.se")], "name: must be one label and .dk"),
+        (DOMAIN, [("name", "www.eksempel.dk")], "name: must be one label and .dk"),
+        (DOMAIN, [("name", "dk")], "name: must have at least two labels"),
+        (DOMAIN, [("status", ...)], "status: required"),
+        (DOMAIN, [("registrar", "reg")], f"registrar: {FORM}"),
+        (DOMAIN, [("registrant", "")], f"registrant: {FORM}"),
+        (DOMAIN, [("registered", None)], f"registered: {REGISTERED_FAULT}"),
+        (DOMAIN, [("expires", ...)], f"expires: {REGISTERED_FAULT}"),
+        (DOMAIN, [("period_years", None)], f"period_years: {REGISTERED_FAULT}"),
+        (RESERVED, [("registrant", ...)], f"registrant: {REGISTERED_FAULT}"),
+        (DOMAIN, [("expires", "2020-01-30")], "expires: must not be before registered"),
+        (DOMAIN, [("delete_date", "2020-01-30")], "delete_date: must not be before registered"),
+        (DOMAIN, [("nameservers", ...)], "nameservers: an active domain has 2 to 7"),
+        (DOMAIN, [("nameservers", ["ns1.eksempel.dk"])], "nameservers: an active domain has 2 to 7"),
+        (DOMAIN, [("nameservers", ["ns.å.dk", "NS.XN--5CA.dk."])], "nameservers: names a host twice"),
+        (DOMAIN, [("nameservers", ["ns.eksempel.dk", "ns"])], "nameservers.1: must have at least two labels"),
+        (OFFERED, [("registered", "2020-01-31")], f"registered: {OFFERED_FAULT}"),
+        (OFFERED, [("expires", "2027-01-31")], f"expires: {OFFERED_FAULT}"),
+        (OFFERED, [("registrant", "EKSEMPEL-DK")], f"registrant: {OFFERED_FAULT}"),
+        (OFFERED, [("nameservers", ["ns1.eksempel.dk"])], f"nameservers: {OFFERED_FAULT}"),
+        (HOST, [("type", ...)], f"type: required: {TYPES}"),
+        (HOST, [("type", "contact")], f"type: must be {TYPES}"),
+        (HOST, [("type", None)], f"type: must be {TYPES}"),
+    ],
+)
+def test_faults(base: Fields, changes: list[Change], said: str) -> None:
+    """A fault is told as `field: what is wrong`, several on one line."""
+    assert fault(line(base, *changes)) == said
+
+
+@pytest.mark.parametrize(
+    ("base", "field", "value"),
+    [
+        (REGISTRAR, "handle", "A" * 33),
+        (REGISTRAR, "handle", None),
+        (REGISTRANT, "kind", "club"),
+        (REGISTRANT, "name", ""),
+        (REGISTRANT, "name", 7),
+        (REGISTRANT, "name", "x" * 256),
+        (REGISTRANT, "street", "Eksempelvej 1"),
+        (REGISTRANT, "street", None),
+        (REGISTRANT, "street", ["A", "B", "C", "D"]),
+        (REGISTRANT, "city", "x" * 256),
+        (REGISTRANT, "phone", 4500112233),
+        (REGISTRANT, "country", None),
+        (REGISTRANT, "email", ""),
+        (REGISTRANT, "email", None),
+        (REGISTRANT, "vat_number", 99000019),
+        (REGISTRANT, "cvr_locked", "true"),
+        (REGISTRANT, "cvr_locked", 1),
+        (REGISTRANT, "cvr_locked", None),
+        (REGISTRANT, "cvr_form", "60"),
+        (REGISTRANT, "cvr_form", True),
+        (REGISTRANT, "cvr_form", 60.5),
+        (REGISTRANT, "cvr_form", 2**31),
+        (REGISTRANT, "cvr_bankruptcy", 0),
+        (SWEDISH, "sole_proprietorship", "yes"),
+        (PERSON, "address_protection", "yes"),
+        (REGISTRANT, "id_confirmed", None),
+        (REGISTRANT, "id_status", "passport"),
+        (HOST, "name", None),
+        (DOMAIN, "status", "Active"),
+        (DOMAIN, "registered", "2020-02-30"),
+        (DOMAIN, "registered", "2020-1-31"),
+        (DOMAIN, "registered", "31-01-2020"),
+        (DOMAIN, "registered", "2020-01-31T12:00:00"),
+        (DOMAIN, "registered", 20200131),
+        (DOMAIN, "registered", ""),
+        (DOMAIN, "expires", " 2027-01-31"),
+        (DOMAIN, "delete_date", True),
+        (DOMAIN, "period_years", 4),
+        (DOMAIN, "registered", "1577836800"),
+        (DOMAIN, "registered", "0"),
+        (DOMAIN, "expires", "-86400"),
+        (DOMAIN, "period_years", True),
+        (DOMAIN, "period_years", "1"),
+        (DOMAIN, "vid", "no"),
+        (DOMAIN, "dnssec", None),
+        (DOMAIN, "nameservers", "ns1.eksempel.dk"),
+        (DOMAIN, "nameservers", None),
+        (DOMAIN, "nameservers", [f"ns{number}.eksempel.dk" for number in range(8)]),
+    ],
+)
+def test_wrong_values(base: Fields, field: str, value: object) -> None:
+    """A value of a wrong type, length or form is refused by its field."""
+    assert fault(line(base, (field, value))).startswith(f"{field}: ")
+
+
+@pytest.mark.parametrize("character", ["\x00", "\t", "\n", "\r", "\x1b", "\x7f", "\x85", "\x9f", "\u2028", "\u2029"])
+def test_control_characters(character: str) -> None:
+    """No text holds a character that a terminal or a client may take for a line end or a command."""
+    assert fault(line(REGISTRANT, ("name", f"A{character}B"))) == f"name: {CONTROL}"
+    assert fault(line(REGISTRANT, ("phone", f"+45{character}"))) == f"phone: {CONTROL}"
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"{", b"nonsense", b'{"type": "host"', b"\xff", b'{"type": "host", "name": "\\ud800"}']
+)
+def test_not_json(text: bytes) -> None:
+    """A line that is no JSON in UTF-8, or no text, is refused as such."""
+    assert fault(text) == "not a JSON object"
+
+
+@pytest.mark.parametrize("text", [b"[]", b"null", b'"host"', b"1"])
+def test_json_but_no_object(text: bytes) -> None:
+    """A line of JSON that is no object is refused."""
+    assert fault(text) == "Input should be an object"
+
+
+@pytest.mark.parametrize(
+    ("base", "field"),
+    [
+        (base, field)
+        for base, record in zip((REGISTRAR, REGISTRANT, HOST, DOMAIN), get_args(Record), strict=True)
+        for field in record.model_fields
+    ],
+)
+@pytest.mark.parametrize("value", ["Hemmelig\n", ["Hemmelig\n"], {"Hemmelig\n": 1}])
+def test_no_fault_quotes_a_value(base: Fields, field: str, value: object) -> None:
+    """A fault never quotes the value, whatever the field: it may be personal data."""
+    assert "Hemmelig" not in fault(line(base, (field, value)))
+
+
+def test_limits_are_inclusive() -> None:
+    """Text may have 255 characters, a handle 32, a domain seven name servers, and dates may fall on one day."""
+    assert len(parse(REGISTRANT, ("name", "Æ" * 255)).name) == 255
+    assert len(parse(REGISTRANT, ("handle", "A" * 32)).handle) == 32
+    assert len(parse(DOMAIN, ("nameservers", [f"ns{number}.eksempel.dk" for number in range(7)])).nameservers) == 7
+    assert parse(DOMAIN, ("expires", "2020-01-31"), ("delete_date", "2020-01-31")).expires == date(2020, 1, 31)
+
+
+# --- the registry's schema ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("base", "changes", "valid"),
+    [
+        (REGISTRAR, [], True),
+        (REGISTRAR, [("handle", "1-A-2")], True),
+        (REGISTRAR, [("handle", "a")], False),
+        (REGISTRAR, [("handle", "A" * 33)], False),
+        (REGISTRAR, [("name", "")], False),
+        (REGISTRAR, [("name", None)], False),
+        (REGISTRAR, [("phone", "1")], False),
+        (REGISTRANT, [], True),
+        (REGISTRANT, [("kind", "public_organization")], True),
+        (REGISTRANT, [("kind", "association")], True),
+        (PERSON, [("address_protection", True)], True),
+        (REGISTRANT, [("kind", "person")], False),
+        (REGISTRANT, [("street", [])], True),
+        (REGISTRANT, [("street", ["A", "B", "C"])], True),
+        (REGISTRANT, [("street", ["A", "B", "C", "D"])], False),
+        (REGISTRANT, [("street", [""])], False),
+        (REGISTRANT, [("street", None)], False),
+        (REGISTRANT, [("postal_code", "2300"), ("city", ""), ("phone", None)], True),
+        (REGISTRANT, [("postal_code", 2300)], False),
+        (REGISTRANT, [("country", "D")], False),
+        (REGISTRANT, [("country", ...)], False),
+        (REGISTRANT, [("email", ...)], False),
+        (REGISTRANT, [("email", "x" * 256)], False),
+        (REGISTRANT, [("cvr_locked", True), ("cvr_form", 60), ("vat_number", "99000019")], True),
+        (REGISTRANT, [("cvr_form", None)], True),
+        (REGISTRANT, [("cvr_form", 6.5)], False),
+        (REGISTRANT, [("cvr_locked", None)], False),
+        (REGISTRANT, [("cvr_bankruptcy", "no")], False),
+        (SWEDISH, [("sole_proprietorship", True)], True),
+        (REGISTRANT, [("id_confirmed", False), ("id_status", "documentation")], True),
+        (REGISTRANT, [("id_status", "registrar")], True),
+        (REGISTRANT, [("id_status", "risk_assessment")], True),
+        (REGISTRANT, [("id_status", "")], False),
+        (HOST, [], True),
+        (HOST, [("name", "NS1.Ærø.dk.")], True),
+        (HOST, [("name", 1)], False),
+        (HOST, [("addresses", ["192.0.2.1"])], False),
+        (DOMAIN, [], True),
+        (DOMAIN, [("status", "deactivated"), ("nameservers", [])], True),
+        (RESERVED, [("nameservers", ...)], True),
+        (DOMAIN, [("status", "expired")], False),
+        (DOMAIN, [("delete_date", "2027-02-28"), ("vid", True), ("dnssec", True), ("registrar", "REG-1")], True),
+        (DOMAIN, [("delete_date", None), ("registrar", None)], True),
+        (DOMAIN, [("registered", "2020-02-30")], False),
+        (DOMAIN, [("registered", ...)], False),
+        (DOMAIN, [("expires", ...)], False),
+        (DOMAIN, [("period_years", 5)], True),
+        (DOMAIN, [("period_years", 4)], False),
+        (DOMAIN, [("period_years", ...)], False),
+        (DOMAIN, [("registrant", ...)], False),
+        (DOMAIN, [("registrant", "eksempel")], False),
+        (DOMAIN, [("nameservers", [f"ns{number}.dk" for number in range(8)])], False),
+        (OFFERED, [], True),
+        (OFFERED, [("registered", None), ("registrant", None), ("nameservers", [])], True),
+        (OFFERED, [("period_years", 1), ("vid", False), ("dnssec", False)], True),
+        (OFFERED, [("registered", "2020-01-31")], False),
+        (OFFERED, [("expires", "2027-01-31")], False),
+        (OFFERED, [("registrant", "EKSEMPEL-DK")], False),
+        (OFFERED, [("nameservers", ["ns1.eksempel.dk", "ns2.eksempel.dk"])], False),
+        (HOST, [("type", "hosts")], False),
+        (HOST, [("type", ...)], False),
+    ],
+)
+def test_agrees_with_the_schema(base: Fields, changes: list[Change], valid: bool) -> None:
+    """What the registry's JSON Schema accepts is a record, and what it refuses is not."""
+    if valid:
+        assert isinstance(parse(base, *changes), RegistrarRecord | RegistrantRecord | HostRecord | DomainRecord)
+    else:
+        assert ": " in fault(line(base, *changes))
+
+
+@pytest.mark.parametrize("blank", ["\u00a0", "\t", "  \u2003 "])
+def test_blank_is_any_white_space(blank: str) -> None:
+    """White space of any kind is blank: not given where that may be, a fault where it may not."""
+    assert parse(REGISTRANT, ("vat_number", blank)).vat_number is None
+    assert fault(line(REGISTRANT, ("email", blank))).startswith("email: must ")
+
+
+def test_unknown_field_cannot_forge_a_fault() -> None:
+    """The name of an unknown field adds no line to a report."""
+    assert fault(line(HOST, ("x\nwhoisd: all is well", 1))) == "?: not a field of this record"
