@@ -1,8 +1,10 @@
 """The clients that people use, as their authors ship them, read our answers right."""
 
+import gc
 import shutil
 import socket
 import subprocess
+from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,14 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
+
+
+@pytest.fixture(autouse=True)
+def left_open() -> Iterator[None]:
+    """Collect what a library left open while it is still known whose it is."""
+    yield
+    gc.collect()
+
 
 NEEDS_WHOIS = pytest.mark.skipif(
     shutil.which("whois") is None, reason="the whois client is not installed: apt-get install whois"
