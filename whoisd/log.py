@@ -6,6 +6,7 @@ is logged by its reason. An exception is logged by its type and place, never by 
 
 import logging
 import sys
+from contextlib import suppress
 from typing import Any, Final
 
 import orjson
@@ -32,11 +33,29 @@ EVENTS: Final = {
 _LEVELS: Final = {"query.failed": "error"}
 
 
+class _Stderr:
+    """Standard error for the log. A full disk or a reader that is gone costs lines of the log, never an answer."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def write(self, line: Any) -> None:
+        """Write a line, or lose it."""
+        with suppress(OSError, ValueError):
+            self._file.write(line)
+
+    def flush(self) -> None:
+        """Pass on what was written."""
+        with suppress(OSError, ValueError):
+            self._file.flush()
+
+
 def open_log(level: str, form: str) -> Logger:
     """Open the log on standard error; `form` is json, console, or auto (console on a terminal)."""
     console = form == "console" or (form == "auto" and sys.stderr.isatty())
     last: Any = structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer(serializer=orjson.dumps)
-    factory: Any = structlog.PrintLoggerFactory(sys.stderr) if console else structlog.BytesLoggerFactory(sys.stderr.buffer)
+    stderr: Any = _Stderr(sys.stderr if console else sys.stderr.buffer)
+    factory: Any = structlog.PrintLoggerFactory(stderr) if console else structlog.BytesLoggerFactory(stderr)
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,

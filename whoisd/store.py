@@ -5,10 +5,13 @@ in flight wait, and are then fetched together. A name never joins a lookup that 
 committed before a query arrived is in its answer. One deadline covers waiting and lookup.
 
 When the connection is lost the lookup is tried once more on a new one; when there is none to be had, every query fails at
-once until the next try, a fraction of a second later. Nothing here retries for ever, and nothing needs a hand.
+once until the next try, a fraction of a second later. Nothing here retries for ever, and nothing needs a hand. A row that
+cannot be read fails its own name and no other; a name with two rows, or with one under another spelling, fails too, for
+what the data does not settle is not answered.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Sequence
 from itertools import islice
 from typing import Any, Final
@@ -37,6 +40,16 @@ RETRY_PAUSE: Final = 0.2  # seconds between tries to connect
 
 _ID_STATUS: Final[dict[str | None, IdStatus]] = {status.value: status for status in IdStatus}
 
+# What says that the connection is of no use any more, or its prepared statements. asyncpg's errors are of several trees.
+_LOST: Final = (
+    OSError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InvalidCachedStatementError,
+)
+
 Waiting = dict[str, list["asyncio.Future[Any]"]]
 
 
@@ -55,7 +68,7 @@ class _Lane:
         # Each statement is run once: asyncpg ends its preparing with a Flush and no Sync, so that PostgreSQL's statement
         # timeout runs on until the next statement ends, and cancels one that comes later than that (measured).
         self.one = await connection.prepare(self.select + _ONE)
-        await self.one.fetchrow("")
+        await self.one.fetch("")
         self.many = await connection.prepare(self.select + _MANY)
         await self.many.fetch([])
 
@@ -65,6 +78,19 @@ class _Lane:
             taken, self.waiting = self.waiting, {}
             return taken
         return {name: self.waiting.pop(name) for name in list(islice(self.waiting, LARGEST_BATCH))}
+
+    async def fetch(self, names: list[str]) -> Sequence[Any]:
+        """Fetch the rows of these names on the prepared connection."""
+        rows: Sequence[Any] = await (self.one.fetch(names[0]) if len(names) == 1 else self.many.fetch(names))
+        return rows
+
+    def forget(self, name: str, future: "asyncio.Future[Any]") -> None:
+        """Stop waiting for a name whose client is gone or was told to try later, unless it is being fetched."""
+        waiting = self.waiting.get(name, [])
+        if future in waiting:
+            waiting.remove(future)
+            if not waiting:
+                del self.waiting[name]
 
 
 class Store:
@@ -125,6 +151,9 @@ class Store:
         timer = self._loop.call_later(self._deadline, _expire, future)
         try:
             return await future
+        except BaseException:
+            lane.forget(name, future)
+            raise
         finally:
             timer.cancel()
 
@@ -142,7 +171,7 @@ class Store:
     async def _run_batch(self, lane: _Lane, waiting: Waiting) -> None:
         try:
             async with asyncio.timeout(self._deadline):
-                rows = await self._fetch(lane, list(waiting))
+                await self._fetch(lane, waiting)
         except StoreError as error:
             _fail(waiting, error.cause)
         except TimeoutError:
@@ -151,38 +180,38 @@ class Store:
         except BaseException:
             _fail(waiting, "stopping")
             raise
-        else:
-            found = {row["name"]: row for row in rows}
-            for name, futures in waiting.items():
-                for future in futures:
-                    if not future.done():
-                        future.set_result(found.get(name))
 
-    async def _fetch(self, lane: _Lane, names: list[str]) -> Sequence[Any]:
-        """Fetch the rows of these names; a connection that turns out to be lost is replaced once."""
-        try:
-            return await self._fetch_once(lane, names)
-        except (StoreError, TimeoutError):
-            raise
-        except asyncpg.QueryCanceledError:  # the statement timeout: the connection is sound, the tables are not
-            raise StoreError("statement timeout") from None
-        except Exception as error:  # noqa: BLE001 - a connection that is ending fails in many ways, not all of them documented
-            self._drop(whereabouts(error))
-        try:
-            return await self._fetch_once(lane, names)
-        except (StoreError, TimeoutError):
-            raise
-        except Exception as error:  # noqa: BLE001 - the same
-            self._drop(whereabouts(error))
-            raise StoreError(type(error).__name__) from None
+    async def _fetch(self, lane: _Lane, waiting: Waiting) -> None:
+        """Answer whoever waits for these names; a connection that turns out to be lost is replaced once."""
+        for last_try in (False, True):
+            try:
+                await self._connected()
+                rows = await lane.fetch(list(waiting))
+            except StoreError:
+                raise
+            except asyncpg.QueryCanceledError:  # the statement timeout: the connection is sound, the tables are not
+                raise StoreError("statement timeout") from None
+            except _LOST as error:
+                self._drop(whereabouts(error))
+                if last_try:
+                    raise StoreError(type(error).__name__) from None
+            except Exception as error:  # noqa: BLE001 - a row that cannot be read, for whatever reason
+                if len(waiting) == 1:
+                    raise StoreError(whereabouts(error)) from None
+                await self._fetch_each(lane, waiting)
+                return
+            else:
+                _hand_out(rows, waiting)
+                return
 
-    async def _fetch_once(self, lane: _Lane, names: list[str]) -> Sequence[Any]:
-        await self._connected()
-        if len(names) == 1:
-            row = await lane.one.fetchrow(names[0])
-            return () if row is None else (row,)
-        rows: Sequence[Any] = await lane.many.fetch(names)
-        return rows
+    async def _fetch_each(self, lane: _Lane, waiting: Waiting) -> None:
+        """Fetch the names one by one, so that the one whose row cannot be read fails alone."""
+        for name, futures in waiting.items():
+            alone = {name: futures}
+            try:
+                await self._fetch(lane, alone)
+            except StoreError as error:
+                _fail(alone, error.cause)
 
     # --- the connection -------------------------------------------------------------------------------------------
 
@@ -194,37 +223,59 @@ class Store:
             raise StoreError("not connected")
         self._retry_at = self._loop.time() + RETRY_PAUSE
         try:
-            connection = await asyncpg.connect(
-                self._dsn,
-                timeout=self._deadline,
-                server_settings={
-                    "application_name": "whoisd",
-                    # What sql/roles.sql sets for the role, said again for a database that has roles of its own.
-                    "default_transaction_read_only": "on",
-                    "statement_timeout": str(int(self._deadline * 1000 * 2 / 3)),
-                    "jit": "off",
-                },
-            )
-            self._connection = connection
-            for lane in (self._domains, self._hosts):
-                await lane.prepare(connection)
-        except Exception as error:  # noqa: BLE001 - a connection that cannot be had fails in as many ways
-            if self._reachable:
-                self._log.warning("store.unreachable", cause=whereabouts(error))
-            self._reachable = False
-            self._drop()
+            self._connection = await self._connect()
+        except Exception as error:  # noqa: BLE001 - a connection that cannot be had fails in many ways
             self._retry_at = self._loop.time() + RETRY_PAUSE
+            was_reachable, self._reachable = self._reachable, False
+            if was_reachable:
+                self._log.warning("store.unreachable", cause=whereabouts(error))
             raise StoreError(type(error).__name__) from None
         self._retry_at = 0.0
         self._reachable = True
         self._log.info("store.connected")
 
+    async def _connect(self) -> Any:
+        """Return a new connection with every statement prepared."""
+        connection = await asyncpg.connect(
+            self._dsn,
+            timeout=self._deadline,
+            server_settings={
+                "application_name": "whoisd",
+                # What sql/roles.sql sets for the role, said again for a database that has roles of its own.
+                "default_transaction_read_only": "on",
+                "statement_timeout": str(int(self._deadline * 1000 * 2 / 3)),
+                "jit": "off",
+            },
+        )
+        try:
+            for lane in (self._domains, self._hosts):
+                await lane.prepare(connection)
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection
+
     def _drop(self, cause: str = "") -> None:
+        connection, self._connection = self._connection, None
+        if connection:
+            connection.terminate()
         if cause:
             self._log.warning("store.lost", cause=cause)
-        if self._connection:
-            self._connection.terminate()
-        self._connection = None
+
+
+def _hand_out(rows: Sequence[Any], waiting: Waiting) -> None:
+    """Give each name its row, or None. Raises `StoreError` for a name that has two, and for a row that nobody asked for."""
+    found = {row["name"]: row for row in rows}
+    if not found.keys() <= waiting.keys():
+        raise StoreError("the view returns a name in another spelling than it was asked for")
+    twice = len(found) < len(rows) and {name for name, times in Counter(row["name"] for row in rows).items() if times > 1}
+    for name, futures in waiting.items():
+        if twice and name in twice:
+            _fail({name: futures}, "the view returns several rows for the name")
+            continue
+        for future in futures:
+            if not future.done():
+                future.set_result(found.get(name))
 
 
 def _expire(future: "asyncio.Future[Any]") -> None:
@@ -247,14 +298,14 @@ def _domain(name: DomainName, row: Any) -> Domain:
         expires=row["expires"],
         delete_date=row["delete_date"],
         period_years=row["period_years"],
-        vid=row["vid"],
-        dnssec=row["dnssec"],
+        vid=_flag(row["vid"]),
+        dnssec=_flag(row["dnssec"]),
         registrar=row["registrar"],
-        nameservers=tuple(row["nameservers"] or ()),
+        nameservers=_texts(row["nameservers"]),
         registrant=Registrant(
             kind=RegistrantKind(row["registrant_kind"]),
             name=row["registrant_name"],
-            street=tuple(row["registrant_street"] or ()),
+            street=_texts(row["registrant_street"]),
             postal_code=row["registrant_postal_code"],
             city=row["registrant_city"],
             country=row["registrant_country"],
@@ -271,3 +322,19 @@ def _domain(name: DomainName, row: Any) -> Domain:
             id_status=_ID_STATUS.get(row["registrant_id_status"]),
         ),
     )
+
+
+def _flag(value: object) -> bool:
+    """Take a view's yes or no; what is neither, nor NULL, breaks the contract."""
+    if not isinstance(value, bool | None):
+        raise TypeError("not a boolean")
+    return value is True
+
+
+def _texts(values: object) -> tuple[str, ...]:
+    """Take a view's list of texts; NULL is none."""
+    if values is None:
+        return ()
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise TypeError("not a list of texts")
+    return tuple(values)

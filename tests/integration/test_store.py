@@ -1,7 +1,9 @@
 """The store against a real PostgreSQL: every rule, the very next answer, batching, deadlines, outages."""
 
 import asyncio
+import json
 import socket
+import subprocess
 import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,11 +17,12 @@ import asyncpg
 import orjson
 import pytest
 import structlog
-from support import Database, Service, fields
+from structlog.testing import capture_logs
+from support import WHOISD, Database, Service, environment, fields, receive
 
 from whoisd.disclosure import publish_email
 from whoisd.errors import StoreError
-from whoisd.model import CvrForm, DomainStatus, IdStatus, RegistrantKind
+from whoisd.model import CvrForm, DomainStatus, Host, IdStatus, RegistrantKind
 from whoisd.names import parse_name
 from whoisd.postgres import Cluster, temporary_folder
 from whoisd.registry import load
@@ -126,6 +129,68 @@ async def test_row_that_breaks_the_contract(database: Database) -> None:
     assert host.glue is False
 
 
+async def test_name_in_another_spelling(database: Database) -> None:
+    """A view that returns a name otherwise than it was asked for is a failure, never "no entries found"."""
+    await database.execute(
+        "DROP VIEW whois.host; CREATE VIEW whois.host AS SELECT name::char(80) AS name, false AS glue FROM registry.host;"
+        "GRANT SELECT ON whois.host TO whoisd_reader"
+    )
+    async with open_store(database.reader) as store:
+        with pytest.raises(StoreError, match="another spelling"):
+            await store.host(parse_name("ns1.eksempel.dk"))
+        both = [store.host(parse_name("ns1.eksempel.dk")), store.host(parse_name("ns2.eksempel.dk"))]
+        assert all(isinstance(found, StoreError) for found in await asyncio.gather(*both, return_exceptions=True))
+
+
+async def test_two_rows_for_a_name(database: Database) -> None:
+    """A name for which the view returns two rows fails, alone and in a batch, and no other name with it."""
+    await database.execute(
+        "DROP VIEW whois.host; CREATE VIEW whois.host AS SELECT name, false AS glue FROM registry.host"
+        " UNION ALL SELECT 'ns1.eksempel.dk', true; GRANT SELECT ON whois.host TO whoisd_reader"
+    )
+    one, other = parse_name("ns1.eksempel.dk"), parse_name("ns2.eksempel.dk")
+    async with open_store(database.reader) as store:
+        with pytest.raises(StoreError, match="several rows"):
+            await store.host(one)
+        found = await asyncio.gather(store.host(one), store.host(other), store.host(one), return_exceptions=True)
+    assert [type(result) for result in found] == [StoreError, Host, StoreError]
+
+
+async def test_row_that_cannot_be_read_fails_alone(database: Database) -> None:
+    """While one name's row cannot be read, every other name is answered, and the connection stays."""
+    await database.execute(
+        "CREATE OR REPLACE VIEW whois.host AS"
+        " SELECT name, 1 / (CASE name WHEN 'ns1.eksempel.dk' THEN 0 ELSE 1 END) = 1 AS glue FROM registry.host"
+    )
+    bad, good = parse_name("ns1.eksempel.dk"), parse_name("ns2.eksempel.dk")
+    async with open_store(database.reader) as store:
+        assert await store.connect()
+        with capture_logs() as events:
+            for _ in range(20):
+                found = await asyncio.gather(*map(store.host, [bad, good] * 5), return_exceptions=True)
+                assert [type(result) for result in found] == [StoreError, Host] * 5
+        assert events == []
+
+
+@pytest.mark.parametrize("column", ["'no'::text AS vid", "ARRAY['a.b', NULL] AS nameservers", "'a.b'::text AS nameservers"])
+async def test_values_of_another_type(database: Database, column: str) -> None:
+    """A value of a type that the contract does not have is a failure, not a wrong fact."""
+    connection = await asyncpg.connect(database.owner)
+    columns = await connection.fetch(
+        "SELECT column_name FROM information_schema.columns WHERE table_schema = 'whois' AND table_name = 'domain'"
+    )
+    replaced = column.rpartition(" ")[2]
+    others = ", ".join(row["column_name"] for row in columns if row["column_name"] != replaced)
+    await connection.execute(
+        f"ALTER VIEW whois.domain RENAME TO real; CREATE VIEW whois.domain AS SELECT {others}, {column} FROM whois.real;"  # noqa: S608 - ours
+        "GRANT SELECT ON whois.domain TO whoisd_reader"
+    )
+    await connection.close()
+    async with open_store(database.reader) as store:
+        with pytest.raises(StoreError, match=r"^TypeError at "):
+            await store.domain(parse_name("eksempel.dk"))
+
+
 # --- every rule through the database -----------------------------------------------------------------------------
 
 
@@ -139,16 +204,17 @@ async def test_every_combination_through_the_database(database: Database, tmp_pa
         (False, True),
         (*codes, None),
         (False, True),
-        ("DE999990002", "", None),
+        (True, "", None),
         (False, True),
         ("second@a.example", " ", None),
     )
     expected: dict[str, str | None] = {}
     lines: list[bytes] = []
-    for number, (kind, country, locked, code, bankrupt, vat, sole, secondary) in enumerate(axes):
+    for number, (kind, country, locked, code, bankrupt, number_given, sole, secondary) in enumerate(axes):
         if (locked and country != "DK") or (sole and country == "DK"):
             continue  # the database refuses them
         handle = f"R{number}"
+        vat = {"DK": "99000019", "DE": "DE999990002"}[country] if number_given is True else number_given
         who: dict[str, object] = {
             "type": "registrant",
             "handle": handle,
@@ -306,6 +372,46 @@ async def test_lookup_given_up_leaves_the_others(database: Database) -> None:
         results = await asyncio.gather(*tasks, return_exceptions=True)
     assert [isinstance(result, asyncio.CancelledError) for result in results] == [number == 3 for number in range(10)]
     assert all(not isinstance(result, StoreError) for result in results)
+
+
+async def test_names_given_up_do_not_pile_up(database: Database) -> None:
+    """While the database is stuck, a name whose client went or was told to try later is not kept."""
+    async with open_store(database.reader, deadline=0.3) as store:
+        assert await store.connect()
+        locker = await asyncpg.connect(database.owner)
+        async with locker.transaction():
+            await locker.execute("LOCK TABLE registry.domain")
+            for start in range(0, 4000, 1000):
+                names = [parse_name(f"n{number}.dk") for number in range(start, start + 1000)]
+                tasks = [asyncio.create_task(store.domain(name)) for name in names]
+                await asyncio.sleep(0)
+                for task in tasks[::2]:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+                assert len(store._domains.waiting) == 0
+        await locker.close()
+        assert await store.domain(parse_name("eksempel.dk"))
+
+
+def test_dead_log_costs_no_answer(database: Database) -> None:
+    """A log whose reader is gone costs lines, never an answer, not even when the connection is lost meanwhile."""
+
+    async def terminate() -> None:
+        superuser = await asyncpg.connect(database.superuser)
+        await superuser.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'whoisd_reader'")
+        await superuser.close()
+
+    settings = {"WHOISD_DATABASE__DSN": database.reader, "WHOISD_LISTEN": '[{"host": "127.0.0.1", "port": 0}]'}
+    with subprocess.Popen([WHOISD, "serve"], env=environment(settings), stderr=subprocess.PIPE) as process:
+        assert process.stderr
+        port = next(json.loads(line)["port"] for line in process.stderr if b"server.listening" in line)
+        process.stderr.close()
+        for _ in range(3):
+            asyncio.run(terminate())
+            with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
+                client.sendall(b"eksempel.dk\r\n")
+                assert b"Status:               Active\r\n" in receive(client)
+        process.terminate()
 
 
 def test_postgresql_stopped_and_started() -> None:
