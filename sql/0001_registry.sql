@@ -18,6 +18,11 @@ CREATE FUNCTION registry.is_dns_name(value text) RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
     RETURN value ~ '^(?!-)[a-z0-9-]{1,63}(?<!-)(\.(?!-)[a-z0-9-]{1,63}(?<!-))+$' AND length(value) <= 253;
 
+-- A day that every reader can hold: no infinity, no day before the year 1 or after the year 9999.
+CREATE FUNCTION registry.is_day(value date) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    RETURN value BETWEEN '0001-01-01' AND '9999-12-31';
+
 CREATE TABLE registry.registrar (
     handle text COLLATE "C" PRIMARY KEY CHECK (handle ~ '^[A-Z0-9]+(-[A-Z0-9]+)*$' AND length(handle) <= 32),
     name   text NOT NULL CHECK (registry.is_line(name))
@@ -55,9 +60,9 @@ CREATE TABLE registry.host (
 CREATE TABLE registry.domain (
     name         text COLLATE "C" PRIMARY KEY CHECK (registry.is_dns_name(name) AND name ~ '^[^.]+\.dk$'),
     status       text NOT NULL CHECK (status IN ('active', 'deactivated', 'reserved', 'offered_to_waiting_list')),
-    registered   date,  -- dates are in the registry's local time, Europe/Copenhagen
-    expires      date,
-    delete_date  date,
+    registered   date CHECK (registry.is_day(registered)),  -- dates are in the registry's local time, Europe/Copenhagen
+    expires      date CHECK (registry.is_day(expires)),
+    delete_date  date CHECK (registry.is_day(delete_date)),
     period_years integer CHECK (period_years IN (1, 2, 3, 5)),
     vid          boolean NOT NULL DEFAULT false,
     dnssec       boolean NOT NULL DEFAULT false,

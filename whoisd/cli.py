@@ -75,7 +75,8 @@ def _fail(text: str, status: int) -> NoReturn:
 def serve(file: Path | None) -> None:
     """Serve until SIGTERM."""
     settings = load_settings(file)
-    server.run(settings, open_log(settings.log.level, settings.log.format), server.open_sockets(settings.listen))
+    with server.open_sockets(settings.listen) as sockets:
+        server.run(settings, open_log(settings.log.level, settings.log.format), sockets)
 
 
 @main.command()

@@ -177,8 +177,11 @@ def decide(facts: Facts) -> Verdict:
 
 # --- What the rules look at --------------------------------------------------------------------------------------
 
-_COUNTRY = re.compile("[A-Z]{2}", re.ASCII)
-_DIGIT = re.compile("[0-9]")
+# ISO 3166-1 alpha-2, without the codes that it leaves to its users: they name no country (ZZ is "unknown" to many).
+_COUNTRY = re.compile("(?!AA|Q[M-Z]|X[A-Z]|ZZ)[A-Z]{2}")
+# The form of a number, so that no remark ("none", "applied for 2024-05-01", "0") passes for one.
+_CVR_NUMBER = re.compile("(?:DK)? ?(?!0{8})[0-9]{8}")
+_VAT_NUMBER = re.compile("(?=.*[1-9])[A-Z0-9 ./+*-]{4,24}")
 _TRUTH = {True: YES, False: NO}
 _PARTY = {
     RegistrantKind.COMPANY: ORG,
@@ -190,13 +193,14 @@ _PARTY = {
 
 def facts_of(registrant: Registrant, *, in_force: bool) -> Facts:
     """Return the facts of a registrant; whatever is missing or odd becomes a value that no showing rule takes."""
+    country = _country(registrant.country)
     return Facts(
         in_force=_TRUTH[in_force],
         protected=_truth(registrant.address_protection),
         party=_PARTY.get(registrant.kind, Party.UNKNOWN),
-        country=_country(registrant.country),
+        country=country,
         locked=_truth(registrant.cvr_locked),
-        number=YES if _DIGIT.search(registrant.vat_number or "") else NO,  # "-" and "none" are no numbers
+        number=_TRUTH[_is_number(_given(registrant.vat_number), country)],
         bankrupt=_truth(registrant.cvr_bankruptcy),
         form=registrant.cvr_form,
         classified=_truth(registrant.sole_proprietorship),
@@ -205,6 +209,14 @@ def facts_of(registrant: Registrant, *, in_force: bool) -> Facts:
 
 def _truth(value: object) -> Truth:
     return _TRUTH[value] if isinstance(value, bool) else Truth.UNKNOWN
+
+
+def _is_number(text: str, country: Country) -> bool:
+    """Whether a text has the form of a CVR number or, abroad, of a VAT number: mostly digits, in capitals."""
+    if country is DK:
+        return _CVR_NUMBER.fullmatch(text) is not None
+    digits, letters = sum(map(str.isdigit, text)), sum(map(str.isalpha, text))
+    return _VAT_NUMBER.fullmatch(text) is not None and digits >= letters
 
 
 def _country(code: str | None) -> Country:

@@ -100,4 +100,6 @@ async def _apply(connection: Any, migration: Migration) -> None:
                 migration.sha256,
             )
     except asyncpg.PostgresError as error:
-        raise MigrationError(f"sql/{migration.file}: {error.sqlstate}: {error.args[0]}") from None
+        # The text of a fault in the SQL itself names tables and columns; any other may quote a row.
+        said = error.args[0] if (error.sqlstate or "")[:2] in ("42", "0A") else type(error).__name__
+        raise MigrationError(f"sql/{migration.file}: {error.sqlstate}: {said}") from None

@@ -4,6 +4,7 @@ A registry file is UTF-8 text of JSON objects, one a line (JSON Lines). A fault 
 with it, never by the value, which may be personal data.
 """
 
+import json
 import re
 from contextlib import suppress
 from datetime import date
@@ -23,12 +24,13 @@ from pydantic import (
 
 from whoisd.errors import InvalidName
 from whoisd.names import parse_name
-from whoisd.notices import FAULTS
+from whoisd.notices import FAULTS, NO_ENTRIES
 
 FEWEST_NAMESERVERS: Final = 2  # of an active domain
 MOST_NAMESERVERS: Final = 7
 
 _DATE: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_FIELD: Final = re.compile("[a-z_]{1,30}|[0-9]{1,3}")
 _CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 
 
@@ -37,6 +39,8 @@ def _line(value: str) -> str:
         raise ValueError("must be one line of text without control characters")
     if not value.strip():
         raise ValueError("must not be blank")
+    if NO_ENTRIES.strip().lower() in value.lower():
+        raise ValueError("must not hold the sentence that clients take for an unregistered name")
     return value
 
 
@@ -202,6 +206,7 @@ _MESSAGES: Final = {
 
 def parse_record(line: bytes) -> Record:
     """Check one line. Raises `ValueError` whose text is `field: what is wrong`, several joined with `; `."""
+    _refuse_repeated_fields(line)
     try:
         return _RECORD.validate_json(line)
     except ValidationError as error:
@@ -209,9 +214,21 @@ def parse_record(line: bytes) -> Record:
         raise ValueError("; ".join(faults)) from None
 
 
+def _refuse_repeated_fields(line: bytes) -> None:
+    """Refuse a field that is given twice: it contradicts itself, and the parser would take the last without a word."""
+    with suppress(RecursionError, UnicodeDecodeError, json.JSONDecodeError):  # which `validate_json` words better
+        json.loads(line, object_pairs_hook=_refuse_repeated)
+
+
+def _refuse_repeated(pairs: list[tuple[str, Any]]) -> None:
+    if len(dict(pairs)) < len(pairs):
+        raise ValueError("a field is given twice")
+
+
 def _fault(fault: dict[str, Any]) -> str:
     kind = fault["type"]
-    place = [part if part.isprintable() else "?" for part in map(str, fault["loc"][1:])]
+    # The name of a field that is none of ours may be anything, personal data too.
+    place = [part if _FIELD.fullmatch(part) else "?" for part in map(str, fault["loc"][1:])]
     if kind.startswith("union_tag"):
         place = ["type"]
     what = _MESSAGES.get(kind, fault["msg"].removeprefix("Value error, "))

@@ -53,7 +53,7 @@ def run_sandbox(host: str, port: int, data: Sequence[Path], directory: Path | No
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that what was begun is undone
     signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))  # the terminal is closed
     with ExitStack() as stack:
-        sockets = [stack.enter_context(opened) for opened in server.open_sockets([Listen(host=host, port=port)])]
+        sockets = stack.enter_context(server.open_sockets([Listen(host=host, port=port)]))
         folder = stack.enter_context(_folder(directory))
         cluster = Cluster(folder / "postgresql", durable=directory is not None)
         stack.callback(cluster.stop)

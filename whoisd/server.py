@@ -13,10 +13,11 @@ the client closes too (or its deadline comes), then close.
 
 import asyncio
 import resource
+import select
 import signal
 import socket
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from enum import Enum, auto
@@ -35,9 +36,11 @@ from whoisd.log import Logger, log_query
 from whoisd.store import Store
 from whoisd.wire import LineBuffer
 
+LAST_TURNS: Final = 1000  # of the loop, at most, to accept at stop what had connected before
 BACKLOG: Final = 4096  # connections that wait to be accepted; the kernel lowers it to net.core.somaxconn
 DRAIN_LIMIT: Final = 16 * 1024 * 1024  # bytes read and thrown away for one connection; then it is left unread
 SPARE_DESCRIPTORS: Final = 64  # for the database, the log, the sockets that listen
+REFUSAL_DRAIN: Final = 1.0  # seconds for a client refused for the number of connections to take that and close
 OVERLOAD_RETRY: Final = 5  # seconds, as told to a client refused for the number of open connections
 
 
@@ -86,7 +89,7 @@ class Connection(asyncio.Protocol):
         server = self._worker.settings.server
         self._timer = self._worker.loop.call_later(server.read_timeout, self._read_expired)
         if not self._worker.admit(self):
-            self._send(notice(Outcome.TOO_MANY_CONNECTIONS, notices.too_many_requests(OVERLOAD_RETRY)))
+            self._send(notice(Outcome.TOO_MANY_CONNECTIONS, notices.too_many_requests(OVERLOAD_RETRY)), REFUSAL_DRAIN)
 
     def data_received(self, data: bytes) -> None:
         """Read the query; throw away what comes after it."""
@@ -132,13 +135,18 @@ class Connection(asyncio.Protocol):
         self._task = None
         self._send(found)
 
-    def _send(self, found: Answer) -> None:
-        """Write an answer and end our half; close at once only when the client has ended its own."""
+    def _send(self, found: Answer, deadline: float | None = None) -> None:
+        """Write an answer and end our half; close at once only when the client has ended its own.
+
+        `deadline` is in seconds, for the client to take it all and close too; without one it is the configured one.
+        """
         self._state = State.CLOSING
         self._answer = found
         self._ms = (perf_counter() - self._since) * 1000
         self._timer.cancel()
-        self._timer = self._worker.loop.call_later(self._worker.settings.server.write_timeout, self._write_expired)
+        self._timer = self._worker.loop.call_later(
+            deadline or self._worker.settings.server.write_timeout, self._write_expired
+        )
         self._transport.write(found.payload)
         if self._ended:
             self._transport.close()  # nothing can be unread: this flushes, then closes
@@ -193,7 +201,7 @@ class Worker:
         self.store = Store(settings.database.dsn.get_secret_value(), settings.database.deadline, log)
         self._most = _raise_descriptor_limit(settings.server.max_connections, log)
         self._open: set[Connection] = set()
-        self._servers: list[asyncio.AbstractServer] = []
+        self._servers: list[asyncio.Server] = []
         self._idle = asyncio.Event()
 
     async def start(self, sockets: Sequence[socket.socket]) -> None:
@@ -206,6 +214,7 @@ class Worker:
 
     async def stop(self) -> None:
         """Stop accepting, let open connections end within the grace period, then cut them; idempotent."""
+        await self._accept_all()
         for server in self._servers:
             server.close()
         if self._open:
@@ -217,6 +226,14 @@ class Worker:
             connection.abort()
         await self.store.close()
         self.log.info("server.stopped")
+
+    async def _accept_all(self) -> None:
+        """Accept what waits in the kernel: closing the listening sockets would reset it."""
+        for _ in range(LAST_TURNS):
+            await asyncio.sleep(0)
+            if not select.select([listening for server in self._servers for listening in server.sockets], [], [], 0)[0]:
+                break
+        await asyncio.sleep(0)  # a turn in which those that were accepted last are made connections
 
     def admit(self, connection: Connection) -> bool:
         """Count a connection in; return whether there is room for it."""
@@ -230,26 +247,36 @@ class Worker:
             self._idle.set()
 
 
-def open_sockets(listen: Sequence[Listen]) -> list[socket.socket]:
-    """Open a listening socket for each address. Raises `ConfigError`, naming the one that cannot be had."""
-    sockets: list[socket.socket] = []
-    for number, address in enumerate(listen):
-        family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-        try:
-            listening = socket.socket(family, socket.SOCK_STREAM)
-            sockets.append(listening)
-            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            listening.bind((address.host, address.port))
-            listening.listen(BACKLOG)
-        except OSError as error:
-            for opened in sockets:
-                opened.close()
-            raise ConfigError(
-                f"listen.{number}: cannot listen on {address.host} port {address.port}: {error.strerror}"
-            ) from None
-    return sockets
+@contextmanager
+def open_sockets(listen: Sequence[Listen]) -> Iterator[list[socket.socket]]:
+    """Open a listening socket for each address, and close them at the end.
+
+    Raises `ConfigError`, naming the address that cannot be had.
+    """
+    with ExitStack() as stack:
+        sockets = []
+        for number, address in enumerate(listen):
+            try:
+                sockets.append(stack.enter_context(_open_socket(address)))
+            except OSError as error:
+                where = f"{address.host} port {address.port}"
+                raise ConfigError(f"listen.{number}: cannot listen on {where}: {error.strerror}") from None
+        yield sockets
+
+
+def _open_socket(address: Listen) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listening.bind((address.host, address.port))
+        listening.listen(BACKLOG)
+    except OSError:
+        listening.close()
+        raise
+    return listening
 
 
 def run(settings: Settings, log: Logger, sockets: Sequence[socket.socket], ready: Callable[[], None] = lambda: None) -> None:
@@ -279,10 +306,16 @@ def _log_fault(log: Logger, context: dict[str, Any]) -> None:
 
 
 def _raise_descriptor_limit(connections: int, log: Logger) -> int:
-    """Raise the limit on open files as far as it goes; return how many connections it leaves room for."""
+    """Raise the limit on open files as far as it goes; return how many connections it leaves room for.
+
+    A fifth of the room is kept for connections that are refused: beyond it they could not even be told. Raises
+    `ConfigError` when there is no room at all.
+    """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    room = connections if hard == resource.RLIM_INFINITY else min(connections, hard - SPARE_DESCRIPTORS)
+    room = connections if hard == resource.RLIM_INFINITY else min(connections, (hard - SPARE_DESCRIPTORS) * 4 // 5)
+    if room < 1:
+        raise ConfigError(f"the limit on open files (RLIMIT_NOFILE) is {hard}: raise it to {2 * SPARE_DESCRIPTORS} or more")
     if room < connections:
         log.warning("server.limited", max_connections=room, because="the limit on open files (RLIMIT_NOFILE)")
     return room

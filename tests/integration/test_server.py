@@ -283,6 +283,54 @@ def test_stop_cuts_what_outstays_the_grace(sandbox_database: Database) -> None:
         assert 0.3 < time.monotonic() - begun < 3
 
 
+@pytest.mark.parametrize("clients", [20, 200])
+def test_stop_answers_who_had_connected(sandbox_database: Database, clients: int) -> None:
+    """Whoever had connected before SIGTERM is answered, those that the server had not yet accepted too."""
+    with Service(sandbox_database.reader) as service:
+        whole = service.exchange(b"eksempel.dk\r\n")
+        service.process.send_signal(signal.SIGSTOP)  # so that they wait in the kernel
+        connected = [service.connect() for _ in range(clients)]
+        for client in connected:
+            client.sendall(b"eksempel.dk\r\n")
+        service.process.send_signal(signal.SIGTERM)
+        service.process.send_signal(signal.SIGCONT)
+        for client in connected:
+            with client:
+                assert receive(client) == whole
+        assert service.process.wait(PATIENCE) == 0
+
+
+def test_refused_in_full_when_descriptors_run_short(sandbox_database: Database) -> None:
+    """With few open files allowed the server serves fewer, and has descriptors left to refuse the others in full."""
+    limit: list[str | Path] = ["/bin/sh", "-c", 'ulimit -n 200; exec "$0" serve', WHOISD]
+    settings = {"WHOISD_DATABASE__DSN": sandbox_database.reader, "WHOISD_LISTEN": '[{"host": "127.0.0.1", "port": 0}]'}
+    with subprocess.Popen(limit, env=environment(settings), stderr=subprocess.PIPE) as process:
+        assert process.stderr
+        events = map(json.loads, process.stderr)
+        room = next(event["max_connections"] for event in events if event["event"] == "server.limited")
+        port = next(event["port"] for event in events if event["event"] == "server.listening")
+        held = [socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) for _ in range(room)]
+        time.sleep(0.2)
+        for _ in range(100):
+            with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as client:
+                client.sendall(b"eksempel.dk\r\n")
+                assert receive(client) == notices.too_many_requests(5).replace("\n", "\r\n").encode()
+        for client in held:
+            client.close()
+        process.terminate()
+        process.stderr.read()
+    assert room == (200 - 64) * 4 // 5
+
+
+def test_no_room_for_any_connection() -> None:
+    """Where the limit on open files leaves no room, the server says so instead of refusing everybody."""
+    limit: list[str | Path] = ["/bin/sh", "-c", 'ulimit -n 64; exec "$0" serve', WHOISD]
+    settings = {"WHOISD_DATABASE__DSN": "postgresql://x@/x", "WHOISD_LISTEN": '[{"host": "127.0.0.1", "port": 0}]'}
+    ended = subprocess.run(limit, env=environment(settings), capture_output=True, timeout=PATIENCE, check=False)
+    assert ended.returncode == 2
+    assert ended.stderr == b"whoisd: the limit on open files (RLIMIT_NOFILE) is 64: raise it to 128 or more\n"
+
+
 def test_many_clients_at_once(service: Service) -> None:
     """3,000 queries by 32 clients at once: each gets the answer to its own question."""
     names = ["eksempel.dk", "punktum.dk", "enkeltmand.dk", "findes-ikke.dk", "auth01.ns.dk-hostmaster.dk", "HELP"]

@@ -20,9 +20,8 @@ async def test_client_that_does_not_read(sandbox_database: Database) -> None:
         server=Server(write_timeout=0.5),
         answer=Answers(terms="\n".join(["terms of use " * 6] * 50)),
     )
-    [listening] = open_sockets(settings.listen)
-    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)  # the kernel makes it the least there is
-    with capture_logs() as events:
+    with open_sockets(settings.listen) as [listening], capture_logs() as events:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)  # the kernel makes it the least there is
         worker = Worker(settings, structlog.get_logger())
         await worker.start([listening])
         with socket.socket() as client:

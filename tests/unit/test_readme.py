@@ -110,6 +110,8 @@ def test_limits(rewrite: bool) -> None:
         ["length of a query line, its end not counted", f"{wire.LINE_LIMIT:,} bytes"],
         ["input read and thrown away behind a query; then it is left unread", f"{server.DRAIN_LIMIT // 2**20} MiB"],
         ["connections that wait to be accepted (the kernel lowers it to `net.core.somaxconn`)", f"{server.BACKLOG:,}"],
+        ["what is kept of the room for open files (`ulimit -n`, less 64) for connections that are refused", "a fifth"],
+        ["for a client refused for the number of connections to take that and close", f"{server.REFUSAL_DRAIN:g} s"],
         ["what a client refused for the number of connections is told to wait", f"{server.OVERLOAD_RETRY} s"],
         ["names fetched from the database together", f"{store.LARGEST_BATCH}"],
         ["pause between tries to reach the database, in which queries fail at once", f"{store.RETRY_PAUSE:g} s"],

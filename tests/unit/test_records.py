@@ -429,3 +429,33 @@ def test_blank_is_any_white_space(blank: str) -> None:
 def test_unknown_field_cannot_forge_a_fault() -> None:
     """The name of an unknown field adds no line to a report."""
     assert fault(line(HOST, ("x\nwhoisd: all is well", 1))) == "?: not a field of this record"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"type": "host", "name": "ns1.eksempel.dk", "name": "ns2.eksempel.dk"}',
+        b'{"type": "host", "type": "host", "name": "ns1.eksempel.dk"}',
+    ],
+)
+def test_field_given_twice(text: bytes) -> None:
+    """A field that is given twice contradicts itself, so that neither value is taken."""
+    assert fault(text) == "a field is given twice"
+
+
+def test_deep_json_is_a_fault_like_any_other() -> None:
+    """A line too deep to read is a fault, not a crash."""
+    assert fault(b'{"type": ' + b"[" * 100_000 + b"]" * 100_000 + b"}") == "not a JSON object"
+
+
+def test_text_that_clients_take_for_free() -> None:
+    """No value holds the sentence by which clients know an unregistered name."""
+    said = fault(line(REGISTRANT, ("name", "NO ENTRIES FOUND for the selected source.")))
+    assert said == "name: must not hold the sentence that clients take for an unregistered name"
+
+
+def test_name_of_an_unknown_field_is_not_quoted_when_it_may_be_personal() -> None:
+    """An unknown field is named when it looks like a field, and else not."""
+    assert fault(line(HOST, ("nmae", 1))) == "nmae: not a field of this record"
+    assert fault(line(HOST, ("berit@beskyttet.example", 1))) == "?: not a field of this record"
+    assert fault(line(HOST, ("Berit Beskyttet", 1))) == "?: not a field of this record"
