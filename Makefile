@@ -11,13 +11,14 @@ install: .venv/installed
 # Everything is installed from the lock file, with hashes; the build backend too, so that nothing is fetched unlocked.
 .venv/installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "whoisd needs Python 3.11 or later: make PYTHON=...")'
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@echo "installing into .venv; this takes a little while the first time"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 sandbox: install
-	$(BIN)/whoisd sandbox --host $(HOST) --port $(PORT)
+	@$(BIN)/whoisd sandbox --host $(HOST) --port $(PORT) $(ARGS)
 
 check: install
 	$(BIN)/ruff check

@@ -39,6 +39,17 @@ class Answer:
     email: Reason | None = None  # why the email was shown or withheld
     fault: str | None = None  # what was wrong with the query, or with us
 
+    def facts(self) -> dict[str, object]:
+        """Return what the log says of the answer."""
+        return {
+            "kind": self.kind,
+            "name": self.name,
+            "registrant": self.registrant,
+            "email": self.email,
+            "fault": self.fault,
+            "bytes": len(self.payload),
+        }
+
     def text(self) -> str:
         """Return the payload as text with plain newlines, for a terminal."""
         return self.payload.decode(self.charset).replace("\r\n", "\n")

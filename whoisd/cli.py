@@ -20,8 +20,8 @@ import click
 from whoisd import server
 from whoisd.answer import Answer, answer
 from whoisd.config import DEFAULT_FILE, Settings, load_settings
-from whoisd.errors import ConfigError, Outcome, WhoisdError
-from whoisd.log import open_log
+from whoisd.errors import ConfigError, Outcome, WhoisdError, cause_of
+from whoisd.log import Logger, log_query, open_log
 from whoisd.migrations import migrate as migrate_database
 from whoisd.registry import load as load_files
 from whoisd.sandbox import run_sandbox
@@ -31,6 +31,16 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 _FAILED: Final = {Outcome.BAD_QUERY, Outcome.TEMPORARY_FAILURE, Outcome.INTERNAL_ERROR}
+
+# What an operator can do about a refusal, by the beginning of its SQLSTATE.
+_HINTS: Final = {
+    "28": ": it does not let this role in; see the role in the URL, and pg_hba.conf",
+    "3D000": ": it has no database of the name in the URL",
+    "42P01": ": it lacks a table or view; run `whoisd migrate`",
+    "3F000": ": it lacks a schema; run `whoisd migrate`",
+    "42501": ": this role may not do that; database.owner_dsn is for the role that owns the database",
+    "42704": ": it lacks a role; run sql/roles.sql",
+}
 
 _file = click.Path(path_type=Path, dir_okay=False)
 _config_option = click.option(
@@ -57,7 +67,9 @@ def _command(function: Callable[P, None]) -> Callable[P, None]:
             _fail(str(error), 1)
         except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             # Not the error's own text: it may quote a row.
-            _fail(f"the database refuses: {type(error).__name__} {getattr(error, 'sqlstate', '')}".rstrip(), 1)
+            sqlstate = getattr(error, "sqlstate", None) or ""
+            hint = next((hint for prefix, hint in _HINTS.items() if sqlstate.startswith(prefix)), "")
+            _fail(f"the database refuses: {cause_of(error)}{hint}", 1)
         except KeyboardInterrupt:
             _fail("interrupted", 130)
 
@@ -83,9 +95,10 @@ def serve(file: Path | None) -> None:
 @_config_option
 @_command
 def check(file: Path | None) -> None:
-    """Say whether the configuration is good, or what is wrong with it."""
-    load_settings(file)
-    click.echo("The configuration is good.")
+    """Say whether the configuration is good, or what is wrong with it. Connects to nothing."""
+    settings = load_settings(file)
+    where = " and ".join(f"{address.host} port {address.port}" for address in settings.listen)
+    click.echo(f"The configuration is good: it listens on {where}.")
 
 
 @main.command()
@@ -95,11 +108,14 @@ def check(file: Path | None) -> None:
 def query(file: Path | None, words: tuple[str, ...]) -> None:
     """Answer a query without the network, as the server would answer 127.0.0.1.
 
-    The answer's bytes go to standard output; at a terminal they are decoded first.
+    The answer's bytes go to standard output; at a terminal they are decoded first. Standard error gets the event that
+    the server would log, with the reason why the email is shown or withheld, or what failed.
     """
     settings = load_settings(file)
     line = b" ".join(os.fsencode(word) for word in words)
-    found = asyncio.run(_answer(line, settings))
+    log = open_log(settings.log.level, settings.log.format)
+    found = asyncio.run(_answer(line, settings, log))
+    log_query(log, found.outcome, **found.facts())
     if sys.stdout.isatty():
         click.echo(found.text(), nl=False)
     else:
@@ -108,8 +124,7 @@ def query(file: Path | None, words: tuple[str, ...]) -> None:
         sys.exit(1)
 
 
-async def _answer(line: bytes, settings: Settings) -> Answer:
-    log = open_log("error", settings.log.format)
+async def _answer(line: bytes, settings: Settings, log: Logger) -> Answer:
     store = Store(settings.database.dsn.get_secret_value(), settings.database.deadline, log)
     try:
         return await answer(line, IPv4Address("127.0.0.1"), store, server.policy_of(settings), datetime.now(UTC))
@@ -151,7 +166,7 @@ async def _as_owner(file: Path | None, work: Callable[[Any], Awaitable[T]]) -> T
     except ValueError:  # a text of its own would quote the URL
         raise ConfigError("database.owner_dsn: is not a PostgreSQL URL that can be used") from None
     except (OSError, TimeoutError) as error:
-        raise WhoisdError(f"database.owner_dsn: the database does not answer: {type(error).__name__}") from None
+        raise WhoisdError(f"database.owner_dsn: the database does not answer: {cause_of(error)}") from None
     try:
         return await work(connection)
     finally:

@@ -231,7 +231,8 @@ def _check_variables() -> None:
 def _unreadable_variables() -> str:
     names = [f"{ENV_PREFIX}{section.upper()}" for section in Settings.model_fields]
     found = ", ".join(name for name in os.environ if name.upper() in names)
-    return f"{found}: is not JSON; a whole section in the environment is written as JSON"
+    example = '[{"host": "127.0.0.1", "port": 4343}]' if found.upper() == "WHOISD_LISTEN" else '{"key": "value"}'
+    return f"{found}: is not JSON; a whole section in the environment is written as {example}"
 
 
 def _fault(path: Path, fault: Mapping[str, Any]) -> str:
@@ -240,6 +241,7 @@ def _fault(path: Path, fault: Mapping[str, Any]) -> str:
     missing = fault["type"] == "missing"
     what = {
         "extra_forbidden": "not a setting; the README lists them all",
+        "tuple_type": "must be a list; a section of it is written with two brackets, [[listen]]",
         "missing": f"required; set it there or in the environment as {_variable(place)}",
     }.get(fault["type"], fault["msg"].removeprefix("Value error, "))
     return f"{_origin(path, place, missing=missing)}: {'.'.join(place)}: {what}"

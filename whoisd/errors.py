@@ -106,6 +106,12 @@ class SandboxError(WhoisdError):
     """The sandbox cannot start or go on; the message says what to do."""
 
 
+def cause_of(error: BaseException) -> str:
+    """Name what went wrong with the database for an operator: type, SQLSTATE, or the system's own words; never a row."""
+    said = getattr(error, "sqlstate", None) or getattr(error, "strerror", None)
+    return f"{type(error).__name__}: {said}" if said else whereabouts(error)
+
+
 def whereabouts(error: BaseException) -> str:
     """Name an exception's type and the line that raised it, for a log: never its text, which may quote personal data."""
     frame = error.__traceback__

@@ -57,6 +57,8 @@ class Cluster:
         self._binaries = self._reachable_binaries()
         if not (self._data / "PG_VERSION").exists():
             self._create()
+        if self._is_ready():
+            raise SandboxError(f"{self.directory}: in use by another sandbox; end that, or choose another folder")
         settings = {
             "listen_addresses": "",
             "unix_socket_directories": str(self.directory),
@@ -145,9 +147,12 @@ class Cluster:
             **self._as_account,
         )
 
+    def _is_ready(self) -> bool:
+        return self._run([self._binaries / "pg_isready", "--quiet", "--host", self.directory]).returncode == 0
+
     def _wait_until_ready(self, process: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + START_DEADLINE
-        while self._run([self._binaries / "pg_isready", "--quiet", "--host", self.directory]).returncode:
+        while not self._is_ready():
             if process.poll() is not None or time.monotonic() > deadline:
                 self.stop()
                 tail = "\n".join(self._log.read_text(errors="replace").splitlines()[-10:])

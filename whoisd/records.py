@@ -194,11 +194,14 @@ Record = RegistrarRecord | RegistrantRecord | HostRecord | DomainRecord
 
 _RECORD: Final[TypeAdapter[Record]] = TypeAdapter(Annotated[Record, Field(discriminator="type")])
 
+_HANDLE_FORM: Final = "upper-case letters and digits, in parts joined by hyphens"
+
 _MESSAGES: Final = {
     "extra_forbidden": "not a field of this record",
     "missing": "required",
     "json_invalid": "not a JSON object",
-    "string_pattern_mismatch": "not of the form that the field has",
+    "model_type": "not a JSON object",
+    "model_attributes_type": "not a JSON object",
     "union_tag_not_found": "required: registrar, registrant, host or domain",
     "union_tag_invalid": "must be registrar, registrant, host or domain",
 }
@@ -206,6 +209,10 @@ _MESSAGES: Final = {
 
 def parse_record(line: bytes) -> Record:
     """Check one line. Raises `ValueError` whose text is `field: what is wrong`, several joined with `; `."""
+    try:
+        line.decode("utf-8")
+    except UnicodeDecodeError:
+        raise ValueError("not UTF-8 text") from None
     _refuse_repeated_fields(line)
     try:
         return _RECORD.validate_json(line)
@@ -216,7 +223,7 @@ def parse_record(line: bytes) -> Record:
 
 def _refuse_repeated_fields(line: bytes) -> None:
     """Refuse a field that is given twice: it contradicts itself, and the parser would take the last without a word."""
-    with suppress(RecursionError, UnicodeDecodeError, json.JSONDecodeError):  # which `validate_json` words better
+    with suppress(RecursionError, json.JSONDecodeError):  # which `validate_json` words better
         json.loads(line, object_pairs_hook=_refuse_repeated)
 
 
@@ -231,5 +238,8 @@ def _fault(fault: dict[str, Any]) -> str:
     place = [part if _FIELD.fullmatch(part) else "?" for part in map(str, fault["loc"][1:])]
     if kind.startswith("union_tag"):
         place = ["type"]
+    if kind == "string_pattern_mismatch":
+        country = place == ["country"]
+        return f"{place[0]}: must be " + ("two capital letters" if country else _HANDLE_FORM)
     what = _MESSAGES.get(kind, fault["msg"].removeprefix("Value error, "))
     return f"{'.'.join(place)}: {what}" if place else what

@@ -32,13 +32,16 @@ _SUGGESTIONS: Final = """
 The sandbox answers on {host} port {port}. Try, in another terminal:
 
     whois -h {host} -p {port} eksempel.dk
-    whois -h {host} -p {port} -- '--show-handles punktum.dk'
+    whois -h {host} -p {port} -- '--charset=utf-8 --show-handles punktum.dk'
     whois -h {host} -p {port} HELP
 
-The other commands work on it too, and so does plain SQL:
+The other commands work on it too; the log says why the email is withheld:
 
     {program} query --config {config} -- --show-handles enkeltmand.dk
-    {psql} '{dsn}'
+
+So does plain SQL on the tables in the schema registry; this makes that email public in the next answer:
+
+    {psql} '{dsn}' -c "UPDATE registry.registrant SET cvr_form = 80 WHERE handle = 'ENKELT-DK'"
 
 Ctrl-C ends it.
 """

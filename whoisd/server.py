@@ -12,6 +12,7 @@ the client closes too (or its deadline comes), then close.
 """
 
 import asyncio
+import errno
 import resource
 import select
 import signal
@@ -42,6 +43,14 @@ DRAIN_LIMIT: Final = 16 * 1024 * 1024  # bytes read and thrown away for one conn
 SPARE_DESCRIPTORS: Final = 64  # for the database, the log, the sockets that listen
 REFUSAL_DRAIN: Final = 1.0  # seconds for a client refused for the number of connections to take that and close
 OVERLOAD_RETRY: Final = 5  # seconds, as told to a client refused for the number of open connections
+
+
+_LISTEN_HINTS: Final = {
+    errno.EADDRINUSE: "; choose another port",
+    errno.EACCES: "; a port below 1024 takes CAP_NET_BIND_SERVICE",
+    errno.EADDRNOTAVAIL: "; this machine does not have that address",
+    errno.EAFNOSUPPORT: "; this machine does not speak that protocol: name others in [[listen]]",
+}
 
 
 def policy_of(settings: Settings) -> Policy:
@@ -168,18 +177,8 @@ class Connection(asyncio.Protocol):
 
     def _log(self) -> None:
         found = self._answer or Answer(Outcome.CLIENT_GONE, b"")
-        log_query(
-            self._worker.log,
-            found.outcome,
-            client=str(self._client),
-            kind=found.kind,
-            name=found.name,
-            registrant=found.registrant,
-            email=found.email,
-            fault=found.fault,
-            bytes=len(found.payload),
-            ms=round(self._ms, 3),
-        )
+        facts = found.facts()
+        log_query(self._worker.log, found.outcome, client=str(self._client), **facts, ms=round(self._ms, 3))
 
 
 def _client_address(peername: Any) -> notices.Address:
@@ -260,7 +259,8 @@ def open_sockets(listen: Sequence[Listen]) -> Iterator[list[socket.socket]]:
                 sockets.append(stack.enter_context(_open_socket(address)))
             except OSError as error:
                 where = f"{address.host} port {address.port}"
-                raise ConfigError(f"listen.{number}: cannot listen on {where}: {error.strerror}") from None
+                what = f"{error.strerror}{_LISTEN_HINTS.get(error.errno or 0, '')}"
+                raise ConfigError(f"listen.{number}: cannot listen on {where}: {what}") from None
         yield sockets
 
 

@@ -19,7 +19,7 @@ from typing import Any, Final
 import asyncpg
 import structlog
 
-from whoisd.errors import StoreError, whereabouts
+from whoisd.errors import StoreError, cause_of, whereabouts
 from whoisd.model import CvrForm, Domain, DomainStatus, Host, IdStatus, Registrant, RegistrantKind
 from whoisd.names import DomainName
 
@@ -192,12 +192,12 @@ class Store:
             except asyncpg.QueryCanceledError:  # the statement timeout: the connection is sound, the tables are not
                 raise StoreError("statement timeout") from None
             except _LOST as error:
-                self._drop(whereabouts(error))
+                self._drop(cause_of(error))
                 if last_try:
-                    raise StoreError(type(error).__name__) from None
+                    raise StoreError(cause_of(error)) from None
             except Exception as error:  # noqa: BLE001 - a row that cannot be read, for whatever reason
                 if len(waiting) == 1:
-                    raise StoreError(whereabouts(error)) from None
+                    raise StoreError(cause_of(error)) from None
                 await self._fetch_each(lane, waiting)
                 return
             else:
@@ -228,8 +228,8 @@ class Store:
             self._retry_at = self._loop.time() + RETRY_PAUSE
             was_reachable, self._reachable = self._reachable, False
             if was_reachable:
-                self._log.warning("store.unreachable", cause=whereabouts(error))
-            raise StoreError(type(error).__name__) from None
+                self._log.warning("store.unreachable", cause=cause_of(error))
+            raise StoreError(cause_of(error)) from None
         self._retry_at = 0.0
         self._reachable = True
         self._log.info("store.connected")

@@ -93,7 +93,11 @@ def check(name: str, payload: bytes, *, write: bool) -> None:
     file = GOLDEN / f"{name}.txt"
     if write:
         file.write_bytes(payload)
-    assert payload == file.read_bytes()
+    expected = file.read_bytes()
+    assert payload.splitlines() == expected.splitlines(), (
+        f"{name}: if this is meant, pytest --rewrite, and read the difference"
+    )
+    assert payload == expected
 
 
 async def ask(line: bytes, store: Store, policy: Policy = POLICY, client: str = "192.0.2.7", now: datetime = NOW) -> bytes:

@@ -17,7 +17,7 @@ from support import PATIENCE, WHOISD, Database, Service, environment, fields, re
 from whoisd import notices
 from whoisd.errors import NameFault, QueryFault
 
-ENDS_WITH: Final = b"# Send HELP to read how to ask.\r\n"
+ENDS_WITH: Final = notices.FOOT.replace("\n", "\r\n").encode()
 TLS_HELLO: Final = bytes.fromhex("16030100c8010000c40303") + bytes(range(256)) * 2
 
 
@@ -254,7 +254,7 @@ def test_port_in_use(service: Service) -> None:
     ended = subprocess.run([WHOISD, "serve"], env=environment(settings), capture_output=True, timeout=20, check=False)
     assert ended.returncode == 2
     assert ended.stderr.decode() == (
-        f"whoisd: listen.0: cannot listen on 127.0.0.1 port {service.port}: Address already in use\n"
+        f"whoisd: listen.0: cannot listen on 127.0.0.1 port {service.port}: Address already in use; choose another port\n"
     )
 
 

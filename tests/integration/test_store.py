@@ -379,6 +379,7 @@ async def test_names_given_up_do_not_pile_up(database: Database) -> None:
     async with open_store(database.reader, deadline=0.3) as store:
         assert await store.connect()
         locker = await asyncpg.connect(database.owner)
+        left = []
         async with locker.transaction():
             await locker.execute("LOCK TABLE registry.domain")
             for start in range(0, 4000, 1000):
@@ -388,8 +389,9 @@ async def test_names_given_up_do_not_pile_up(database: Database) -> None:
                 for task in tasks[::2]:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
-                assert len(store._domains.waiting) == 0
+                left.append(len(store._domains.waiting))
         await locker.close()
+        assert left == [0, 0, 0, 0]
         assert await store.domain(parse_name("eksempel.dk"))
 
 
@@ -406,12 +408,14 @@ def test_dead_log_costs_no_answer(database: Database) -> None:
         assert process.stderr
         port = next(json.loads(line)["port"] for line in process.stderr if b"server.listening" in line)
         process.stderr.close()
-        for _ in range(3):
-            asyncio.run(terminate())
-            with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
-                client.sendall(b"eksempel.dk\r\n")
-                assert b"Status:               Active\r\n" in receive(client)
-        process.terminate()
+        try:
+            for _ in range(3):
+                asyncio.run(terminate())
+                with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
+                    client.sendall(b"eksempel.dk\r\n")
+                    assert b"Status:               Active\r\n" in receive(client)
+        finally:
+            process.kill()
 
 
 def test_postgresql_stopped_and_started() -> None:
@@ -454,4 +458,4 @@ def test_server_starts_without_its_database(tmp_path: Path) -> None:
         assert "Send HELP" not in service.ask("HELP")
         event = service.wait_for_event("query.failed")
     assert event["level"] == "error"
-    assert event["fault"] in ("FileNotFoundError", "not connected")
+    assert event["fault"] in ("FileNotFoundError: No such file or directory", "not connected")

@@ -212,8 +212,12 @@ def test_wrong_types_in_the_file(file: Path, text: str, key: str) -> None:
         ("WHOISD_DATABASE__DEADLINE", "61", "database.deadline: Input should be less than or equal to 60"),
         ("WHOISD_SERVER__GRACE", "-1", "server.grace: Input should be greater than 0"),
         ("WHOISD_LOG__FORMAT", "xml", "log.format: Input should be 'auto', 'json' or 'console'"),
-        ("WHOISD_LOG", "debug", "is not JSON; a whole section in the environment is written as JSON"),
-        ("WHOISD_LISTEN", "127.0.0.1", "is not JSON; a whole section in the environment is written as JSON"),
+        ("WHOISD_LOG", "debug", 'is not JSON; a whole section in the environment is written as {"key": "value"}'),
+        (
+            "WHOISD_LISTEN",
+            "127.0.0.1",
+            'is not JSON; a whole section in the environment is written as [{"host": "127.0.0.1", "port": 4343}]',
+        ),
         (
             "WHOISD_DISCLOSURE__IN_FORCE_FROM",
             "2026-01-01T00:00:00",

@@ -21,6 +21,7 @@ from whoisd.errors import Outcome
 from whoisd.log import EVENTS
 from whoisd.records import DomainRecord, HostRecord, RegistrantRecord, RegistrarRecord
 
+LISTEN = "`0.0.0.0` and `::`, port 43"
 README = Path(__file__).parents[2] / "README.md"
 
 
@@ -73,6 +74,7 @@ def settings() -> Iterator[tuple[str, FieldInfo]]:
     for section, info in Settings.model_fields.items():
         model: Any = info.annotation
         if get_origin(model) is tuple:
+            yield f"[[{section}]]", FieldInfo(default=LISTEN, description="address to listen on; may be repeated")
             yield from ((f"[[{section}]] {name}", field) for name, field in Listen.model_fields.items())
         else:
             assert issubclass(model, BaseModel)
@@ -82,6 +84,8 @@ def settings() -> Iterator[tuple[str, FieldInfo]]:
 def default(field: FieldInfo) -> str:
     if field.default is PydanticUndefined:
         return "required"
+    if field.default == LISTEN:
+        return LISTEN
     if field.default == DEFAULT_TERMS:
         return "three lines; see the answer above"
     if field.default == IN_FORCE_FROM:

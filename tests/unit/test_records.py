@@ -38,7 +38,7 @@ OFFERED: Fields = {"type": "domain", "name": "eksempel.dk", "status": "offered_t
 
 CONTROL = "must be one line of text without control characters"
 BLANK = "must not be blank"
-FORM = "not of the form that the field has"
+FORM = "must be upper-case letters and digits, in parts joined by hyphens"
 NO_NAME = "This is not a domain name: "
 OFFERED_FAULT = "must not be given for a domain that is offered to a waiting list"
 REGISTERED_FAULT = "required unless the domain is offered to a waiting list"
@@ -187,9 +187,9 @@ def test_not_given(field: str, value: object) -> None:
         (REGISTRANT, [("kind", ...)], "kind: required"),
         (REGISTRANT, [("name", ...)], "name: required"),
         (REGISTRANT, [("country", ...), ("email", ...)], "country: required; email: required"),
-        (REGISTRANT, [("country", "dk")], f"country: {FORM}"),
-        (REGISTRANT, [("country", "DNK")], f"country: {FORM}"),
-        (REGISTRANT, [("country", "")], f"country: {FORM}"),
+        (REGISTRANT, [("country", "dk")], "country: must be two capital letters"),
+        (REGISTRANT, [("country", "DNK")], "country: must be two capital letters"),
+        (REGISTRANT, [("country", "")], "country: must be two capital letters"),
         (REGISTRANT, [("email", "  ")], f"email: {BLANK}"),
         (REGISTRANT, [("secondary_email", "a\tb")], f"secondary_email: {CONTROL}"),
         (REGISTRANT, [("street", ["A", "B\r"])], f"street.1: {CONTROL}"),
@@ -306,9 +306,7 @@ def test_control_characters(character: str) -> None:
     assert fault(line(REGISTRANT, ("phone", f"+45{character}"))) == f"phone: {CONTROL}"
 
 
-@pytest.mark.parametrize(
-    "text", [b"", b"{", b"nonsense", b'{"type": "host"', b"\xff", b'{"type": "host", "name": "\\ud800"}']
-)
+@pytest.mark.parametrize("text", [b"", b"{", b"nonsense", b'{"type": "host"', b'{"type": "host", "name": "\\ud800"}'])
 def test_not_json(text: bytes) -> None:
     """A line that is no JSON in UTF-8, or no text, is refused as such."""
     assert fault(text) == "not a JSON object"
@@ -459,3 +457,8 @@ def test_name_of_an_unknown_field_is_not_quoted_when_it_may_be_personal() -> Non
     assert fault(line(HOST, ("nmae", 1))) == "nmae: not a field of this record"
     assert fault(line(HOST, ("berit@beskyttet.example", 1))) == "?: not a field of this record"
     assert fault(line(HOST, ("Berit Beskyttet", 1))) == "?: not a field of this record"
+
+
+def test_not_utf_8() -> None:
+    """A line in another charset is called just that."""
+    assert fault('{"type": "registrar", "handle": "R", "name": "Ærø"}'.encode("iso-8859-1")) == "not UTF-8 text"
