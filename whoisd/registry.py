@@ -86,7 +86,7 @@ def _read(paths: Sequence[Path]) -> _Batch:
                 record = parse_record(text)
                 key = (record.type, getattr(record, _TABLES[record.type].key))
                 if key in seen:
-                    raise ValueError(f"{_TABLES[record.type].key}: given before, at {seen[key]}")  # noqa: TRY301
+                    raise ValueError(f"{_TABLES[record.type].key}: given before, at {seen[key]}")  # noqa: TRY301 - a fault like any other of the line
             except ValueError as error:
                 faults.append(f"{place}: {error}")
                 if len(faults) == MOST_FAULTS:

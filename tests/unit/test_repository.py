@@ -1,0 +1,32 @@
+"""The repository keeps its own rules."""
+
+import ast
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_every_test_says_its_rule() -> None:
+    """The docstring of every test is the rule that it holds."""
+    silent = [
+        f"{file.name}: {node.name}"
+        for file in sorted((ROOT / "tests").rglob("test_*.py"))
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and node.name.startswith("test_")
+        and not ast.get_docstring(node)
+    ]
+    assert silent == []
+
+
+def test_every_ignored_check_has_its_reason() -> None:
+    """Each check that a line is exempt from, or the project is, has its reason beside it."""
+    lines = [
+        f"{file.name}: {line.strip()}"
+        for file in sorted(ROOT.glob("whoisd/*.py"))
+        for line in file.read_text(encoding="utf-8").splitlines()
+        if "# noqa" in line and " - " not in line.partition("# noqa")[2]
+    ]
+    assert lines == []
+    ignores = (ROOT / "pyproject.toml").read_text(encoding="utf-8").partition("ignore = [")[2].partition("\n]")[0]
+    assert [line for line in ignores.splitlines() if line.strip() and "#" not in line] == []
