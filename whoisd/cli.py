@@ -20,7 +20,7 @@ import click
 from whoisd import server
 from whoisd.answer import Answer, answer
 from whoisd.config import DEFAULT_FILE, Settings, load_settings
-from whoisd.errors import ConfigError, Outcome, WhoisdError, cause_of
+from whoisd.errors import ConfigError, Outcome, WhoisdError, cause_of, whereabouts
 from whoisd.log import Logger, log_query, open_log
 from whoisd.migrations import migrate as migrate_database
 from whoisd.registry import load as load_files
@@ -72,6 +72,8 @@ def _command(function: Callable[P, None]) -> Callable[P, None]:
             _fail(f"the database refuses: {cause_of(error)}{hint}", 1)
         except KeyboardInterrupt:
             _fail("interrupted", 130)
+        except Exception as error:  # noqa: BLE001 - a traceback would end in the error's own text, which may quote a row
+            _fail(f"a fault of whoisd's own, please report it: {whereabouts(error)}", 1)
 
     return run
 

@@ -4,6 +4,7 @@
     ├── InvalidName        a text that is no domain name                  the client is told which rule it breaks
     ├── QueryError         a query that cannot be understood              the client is told which rule it breaks
     ├── StoreError         the data cannot be had now                     the client is told to try again later
+    ├── ContractError      a view does not keep its contract              the client is told to try again later
     ├── ConfigError        the configuration is wrong                     the operator is told file, key and fault
     ├── MigrationError     the database cannot be brought up to date      the operator is told which file and why
     ├── LoadError          a registry file has faults                     the operator is told file, line and field
@@ -86,6 +87,10 @@ class StoreError(WhoisdError):
         self.cause = cause
 
 
+class ContractError(WhoisdError):
+    """A view does not keep its contract with the server; the message, which is ours, says how."""
+
+
 class ConfigError(WhoisdError):
     """The configuration is wrong; one line for each fault, each with file or variable, key and what to do."""
 
@@ -108,6 +113,8 @@ class SandboxError(WhoisdError):
 
 def cause_of(error: BaseException) -> str:
     """Name what went wrong with the database for an operator: type, SQLSTATE, or the system's own words; never a row."""
+    if isinstance(error, WhoisdError):
+        return str(error)
     said = getattr(error, "sqlstate", None) or getattr(error, "strerror", None)
     return f"{type(error).__name__}: {said}" if said else whereabouts(error)
 

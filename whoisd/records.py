@@ -210,10 +210,10 @@ _MESSAGES: Final = {
 def parse_record(line: bytes) -> Record:
     """Check one line. Raises `ValueError` whose text is `field: what is wrong`, several joined with `; `."""
     try:
-        line.decode("utf-8")
+        text = line.decode("utf-8")
     except UnicodeDecodeError:
         raise ValueError("not UTF-8 text") from None
-    _refuse_repeated_fields(line)
+    _refuse_repeated_fields(text)
     try:
         return _RECORD.validate_json(line)
     except ValidationError as error:
@@ -221,10 +221,10 @@ def parse_record(line: bytes) -> Record:
         raise ValueError("; ".join(faults)) from None
 
 
-def _refuse_repeated_fields(line: bytes) -> None:
+def _refuse_repeated_fields(text: str) -> None:
     """Refuse a field that is given twice: it contradicts itself, and the parser would take the last without a word."""
     with suppress(RecursionError, json.JSONDecodeError):  # which `validate_json` words better
-        json.loads(line, object_pairs_hook=_refuse_repeated)
+        json.loads(text, object_pairs_hook=_refuse_repeated)
 
 
 def _refuse_repeated(pairs: list[tuple[str, Any]]) -> None:

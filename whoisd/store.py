@@ -11,7 +11,6 @@ what the data does not settle is not answered.
 """
 
 import asyncio
-from collections import Counter
 from collections.abc import Sequence
 from itertools import islice
 from typing import Any, Final
@@ -19,7 +18,7 @@ from typing import Any, Final
 import asyncpg
 import structlog
 
-from whoisd.errors import StoreError, cause_of, whereabouts
+from whoisd.errors import ContractError, StoreError, cause_of, whereabouts
 from whoisd.model import CvrForm, Domain, DomainStatus, Host, IdStatus, Registrant, RegistrantKind
 from whoisd.names import DomainName
 
@@ -186,7 +185,7 @@ class Store:
         for last_try in (False, True):
             try:
                 await self._connected()
-                rows = await lane.fetch(list(waiting))
+                found = _by_name(await lane.fetch(list(waiting)), waiting)
             except StoreError:
                 raise
             except asyncpg.QueryCanceledError:  # the statement timeout: the connection is sound, the tables are not
@@ -201,11 +200,11 @@ class Store:
                 await self._fetch_each(lane, waiting)
                 return
             else:
-                _hand_out(rows, waiting)
+                _hand_out(found, waiting)
                 return
 
     async def _fetch_each(self, lane: _Lane, waiting: Waiting) -> None:
-        """Fetch the names one by one, so that the one whose row cannot be read fails alone."""
+        """Fetch the names one by one, so that the one whose row cannot be read or is not as agreed fails alone."""
         for name, futures in waiting.items():
             alone = {name: futures}
             try:
@@ -263,16 +262,19 @@ class Store:
             self._log.warning("store.lost", cause=cause)
 
 
-def _hand_out(rows: Sequence[Any], waiting: Waiting) -> None:
-    """Give each name its row, or None. Raises `StoreError` for a name that has two, and for a row that nobody asked for."""
+def _by_name(rows: Sequence[Any], waiting: Waiting) -> dict[str, Any]:
+    """Return the rows by name. Raises `ContractError` for two of one name, and for one that nobody asked for."""
     found = {row["name"]: row for row in rows}
     if not found.keys() <= waiting.keys():
-        raise StoreError("the view returns a name in another spelling than it was asked for")
-    twice = len(found) < len(rows) and {name for name, times in Counter(row["name"] for row in rows).items() if times > 1}
+        raise ContractError("the view returns a name in another spelling than it was asked for")
+    if len(found) < len(rows):
+        raise ContractError("the view returns several rows for the name")
+    return found
+
+
+def _hand_out(found: dict[str, Any], waiting: Waiting) -> None:
+    """Give each name its row, or None."""
     for name, futures in waiting.items():
-        if twice and name in twice:
-            _fail({name: futures}, "the view returns several rows for the name")
-            continue
         for future in futures:
             if not future.done():
                 future.set_result(found.get(name))

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from support import WHOISD, Database, Service, environment, run_whoisd
 
+from whoisd.cli import _command
+
 NOWHERE = "postgresql://whoisd_owner:hunter2@/whois?host=/nonexistent"
 RECORD = {"type": "domain", "name": "nyt.dk", "status": "offered_to_waiting_list"}
 FREE_TERMS = "Use it freely."
@@ -286,3 +288,18 @@ def test_missing_configuration_file(tmp_path: Path) -> None:
     said = f"whoisd: {missing}: cannot be read: No such file or directory\n"
     ran = run_whoisd("check", "--config", missing, settings={"WHOISD_DATABASE__DSN": NOWHERE})
     assert ended(ran) == (2, "", said)
+
+
+def test_no_command_ends_in_a_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+    """A fault that nobody foresaw is told by type and place; its text, which may quote a row, is not."""
+
+    @_command
+    def fail() -> None:
+        raise RuntimeError("berit@beskyttet.example")
+
+    with pytest.raises(SystemExit) as ended_with:
+        fail()
+    said = capsys.readouterr()
+    assert ended_with.value.code == 1
+    assert said.err.startswith("whoisd: a fault of whoisd's own, please report it: RuntimeError at test_cli.py:")
+    assert "berit" not in said.out + said.err
