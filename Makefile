@@ -1,10 +1,10 @@
-# Thin lines over the tools. `make sandbox` is all that a newcomer needs; `make check test` is what CI runs.
+# Thin lines over the tools. `make sandbox` is all that a newcomer needs; `make check test faults` is what CI runs.
 PYTHON ?= python3
 HOST ?= 127.0.0.1
 PORT ?= 4343
 BIN = .venv/bin
 
-.PHONY: install sandbox check test format lock clean
+.PHONY: install sandbox check test faults format lock clean
 
 install: .venv/installed
 
@@ -29,14 +29,19 @@ check: install
 test: install
 	$(BIN)/pytest
 
+# What takes minutes: the server under load while everything around it fails.
+faults: install
+	$(BIN)/pytest tests/faults
+
 format: install
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-# Pin the newest versions that pyproject.toml admits.
+# Pin the newest versions that pyproject.toml admits: everything, and of the same what serving needs.
+COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url
 lock: install
-	$(BIN)/uv pip compile --quiet --universal --all-extras --generate-hashes --no-header --no-emit-index-url \
-	    --upgrade --output-file requirements.lock pyproject.toml
+	$(COMPILE) --all-extras --upgrade --output-file requirements.lock pyproject.toml
+	$(COMPILE) --extra build --constraint requirements.lock --no-annotate --output-file requirements-server.lock pyproject.toml
 
 clean:
 	rm -rf .venv

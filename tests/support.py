@@ -7,16 +7,21 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Mapping
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
 import asyncpg
+from prometheus_client.parser import text_string_to_metric_families
 
 from whoisd.model import CvrForm, Registrant, RegistrantKind
 from whoisd.postgres import Cluster
@@ -66,8 +71,32 @@ def run_whoisd(*arguments: str | Path, settings: Mapping[str, str] | None = None
     )
 
 
+class Figures:
+    """What /metrics says, to be asked by name and labels."""
+
+    def __init__(self, text: str) -> None:
+        self.samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+
+    def sum(self, name: str, **labels: str) -> float:
+        """The sum over all samples of this name that have these labels, of which there must be one at least."""
+        found = [sample.value for sample in self.samples if sample.name == name and labels.items() <= sample.labels.items()]
+        assert found, f"no {name} with {labels}"
+        return sum(found)
+
+    def by(self, label: str, name: str) -> dict[str, float]:
+        """What is not zero of the samples of this name, summed up by this label."""
+        found: dict[str, float] = {}
+        for sample in self.samples:
+            if sample.name == name and sample.value:
+                found[sample.labels[label]] = found.get(sample.labels[label], 0) + sample.value
+        return found
+
+
 class Service(AbstractContextManager["Service"]):
     """`whoisd serve` as its own process on a free port; settings are given as environment variables."""
+
+    command: Sequence[str | Path] = (WHOISD, "serve")
+    pass_fds: Sequence[int] = ()
 
     def __init__(self, dsn: str, settings: Mapping[str, str] | None = None, *, host: str = "127.0.0.1") -> None:
         self.host = host
@@ -75,14 +104,26 @@ class Service(AbstractContextManager["Service"]):
             "WHOISD_DATABASE__DSN": dsn,
             "WHOISD_LISTEN": json.dumps([{"host": host, "port": 0}]),
             "WHOISD_LOG__LEVEL": "debug",
+            "WHOISD_SERVER__WORKERS": "2",
+            "WHOISD_METRICS__PORT": "0",
+            # A test is one source, and asks much; those of limits set their own.
+            "WHOISD_LIMITS__RATE": "unlimited",
+            "WHOISD_LIMITS__NETWORK_RATE": "unlimited",
+            "WHOISD_LIMITS__CONNECTIONS": "10000",
+            "WHOISD_LIMITS__NETWORK_CONNECTIONS": "10000",
         } | dict(settings or {})
 
     def __enter__(self) -> Self:
-        self.process = subprocess.Popen([WHOISD, "serve"], env=environment(self._settings), stderr=subprocess.PIPE)
+        self._folder = tempfile.TemporaryDirectory()
+        self._settings.setdefault("WHOISD_LIMITS__FILE", f"{self._folder.name}/sources")
+        self.process = subprocess.Popen(
+            self.command, env=environment(self._settings), stderr=subprocess.PIPE, pass_fds=self.pass_fds
+        )
         self._written: list[bytes] = []
         self._reader = threading.Thread(target=self._read)  # a pipe that nobody reads would stop the server
         self._reader.start()
         self.port = int(self.wait_for_event("server.listening")["port"])
+        self.wait_for_event("server.ready")
         return self
 
     def __exit__(
@@ -98,6 +139,7 @@ class Service(AbstractContextManager["Service"]):
             raise
         finally:
             self._reader.join()
+            self._folder.cleanup()
 
     def _read(self) -> None:
         assert self.process.stderr
@@ -122,20 +164,47 @@ class Service(AbstractContextManager["Service"]):
             time.sleep(0.01)
         return found[count - 1]
 
-    def connect(self) -> socket.socket:
-        return socket.create_connection((self.host, self.port), timeout=PATIENCE)
+    def pids(self) -> dict[str, int]:
+        """The process that has each part now, by the part's name: `worker 1`, `observer`. For level debug."""
+        return {event["process"]: event["pid"] for event in self.events("process.started")}
 
-    def ask(self, query: str | bytes) -> str:
+    def http(self, path: str) -> tuple[int, str]:
+        """The status and text of what the observer answers."""
+        port = self.wait_for_event("metrics.listening")["port"]
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=PATIENCE) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    def figures(self) -> Figures:
+        """The server's figures now."""
+        return Figures(self.http("/metrics")[1])
+
+    def wait_for_figure(self, expected: float, name: str, **labels: str) -> Figures:
+        """The figures, as soon as this one is as it must become."""
+        deadline = time.monotonic() + PATIENCE
+        while (found := (figures := self.figures()).sum(name, **labels)) != expected:
+            assert time.monotonic() < deadline, f"{name} {labels} is {found}, not {expected}"
+            time.sleep(0.02)
+        return figures
+
+    def connect(self, source: str = "") -> socket.socket:
+        """A connection, from this address of the machine's own."""
+        return socket.create_connection((self.host, self.port), PATIENCE, (source, 0) if source else None)
+
+    def ask(self, query: str | bytes, source: str = "") -> str:
         """Send a query line and return the answer's body and notices as text: UTF-8 where it is, else ISO 8859-1."""
-        answer = self.exchange((query.encode() if isinstance(query, str) else query) + b"\r\n")
+        answer = self.exchange((query.encode() if isinstance(query, str) else query) + b"\r\n", source)
         try:
             return answer.decode()
         except UnicodeDecodeError:
             return answer.decode("iso-8859-1")
 
-    def exchange(self, data: bytes) -> bytes:
+    def exchange(self, data: bytes, source: str = "") -> bytes:
         """Send these bytes and return everything until the server closes."""
-        with self.connect() as client:
+        with self.connect(source) as client:
             client.sendall(data)
             return receive(client)
 
@@ -146,6 +215,56 @@ def receive(client: socket.socket) -> bytes:
     while chunk := client.recv(65536):
         received += chunk
     return received
+
+
+_INHERIT: Final = """
+import fcntl, os, sys
+held = [fcntl.fcntl(int(number), fcntl.F_DUPFD, 100) for number in sys.argv[1].split(",")]
+for number, descriptor in enumerate(held, 3):
+    os.dup2(descriptor, number)
+    os.close(descriptor)
+os.environ |= {"LISTEN_FDS": str(len(held)), "LISTEN_PID": str(os.getpid())}
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
+def passing_on(*descriptors: int) -> list[str]:
+    """What stands before a command so that it inherits these as systemd passes them on; Popen is to pass them too."""
+    return [sys.executable, "-c", _INHERIT, ",".join(map(str, descriptors))]
+
+
+# --- the header of a balancer ------------------------------------------------------------------------------------------
+
+SIGNATURE: Final = bytes.fromhex("0d0a0d0a000d0a515549540a")
+LOCAL, PROXY = 0x20, 0x21
+UNSPECIFIED, TCP4, UDP4, TCP6, UDP6, UNIX, UNIX_DATAGRAM = 0x00, 0x11, 0x12, 0x21, 0x22, 0x31, 0x32
+
+
+def v1(
+    client: IPv4Address | IPv6Address | str,
+    server: IPv4Address | IPv6Address | str = "192.0.2.1",
+    ports: tuple[object, object] = (43210, 43),
+    family: str = "",
+) -> bytes:
+    """A header of version 1."""
+    family = family or ("TCP6" if ":" in str(client) else "TCP4")
+    return f"PROXY {family} {client} {server} {ports[0]} {ports[1]}\r\n".encode()
+
+
+def v2(
+    client: IPv4Address | IPv6Address,
+    server: IPv4Address | IPv6Address | None = None,
+    ports: tuple[int, int] = (43210, 43),
+    tlvs: bytes = b"",
+) -> bytes:
+    """A header of version 2 for a TCP connection."""
+    numbers = ports[0].to_bytes(2, "big") + ports[1].to_bytes(2, "big")
+    return binary(TCP4 if client.version == 4 else TCP6, client.packed + (server or client).packed + numbers + tlvs)
+
+
+def binary(family: int, body: bytes, command: int = PROXY, length: int | None = None) -> bytes:
+    """A header of version 2 with this behind its length."""
+    return SIGNATURE + bytes([command, family]) + (len(body) if length is None else length).to_bytes(2, "big") + body
 
 
 def fields(answer: str) -> dict[str, list[str]]:

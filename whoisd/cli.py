@@ -4,6 +4,7 @@ Exit status: 0 when it is done, 1 when it cannot be, 2 when the command line or 
 """
 
 import asyncio
+import math
 import os
 import sys
 from collections.abc import Awaitable, Callable
@@ -12,20 +13,31 @@ from functools import wraps
 from importlib.metadata import version
 from ipaddress import IPv4Address
 from pathlib import Path
+from time import time
 from typing import Any, Final, NoReturn, ParamSpec, TypeVar
 
 import asyncpg
 import click
 
-from whoisd import server
+from whoisd import notices
 from whoisd.answer import Answer, answer
 from whoisd.config import DEFAULT_FILE, Settings, load_settings
-from whoisd.errors import ConfigError, Outcome, WhoisdError, cause_of, whereabouts
+from whoisd.dsn import parse_dsn
+from whoisd.errors import ConfigError, InvalidName, Outcome, StoreError, WhoisdError, cause_of, whereabouts
+from whoisd.explain import explain, explain_host
 from whoisd.log import Logger, log_query, open_log
+from whoisd.memory import open_ledger
 from whoisd.migrations import migrate as migrate_database
+from whoisd.names import DomainName, parse_name
+from whoisd.probe import probe_command
 from whoisd.registry import load as load_files
 from whoisd.sandbox import run_sandbox
+from whoisd.server import policy_of
+from whoisd.sockets import open_listeners
+from whoisd.sources import around, keys_of
 from whoisd.store import Store
+from whoisd.supervisor import supervise
+from whoisd.wire import Charset
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -87,10 +99,10 @@ def _fail(text: str, status: int) -> NoReturn:
 @_config_option
 @_command
 def serve(file: Path | None) -> None:
-    """Serve until SIGTERM."""
+    """Serve until SIGTERM; SIGHUP reads the configuration anew."""
     settings = load_settings(file)
-    with server.open_sockets(settings.listen) as sockets:
-        server.run(settings, open_log(settings.log.level, settings.log.format), sockets)
+    with open_listeners(settings.listen) as listeners:
+        supervise(settings, listeners, lambda: load_settings(file))
 
 
 @main.command()
@@ -127,11 +139,101 @@ def query(file: Path | None, words: tuple[str, ...]) -> None:
 
 
 async def _answer(line: bytes, settings: Settings, log: Logger) -> Answer:
-    store = Store(settings.database.dsn.get_secret_value(), settings.database.deadline, log)
+    store = _store(settings, log)
     try:
-        return await answer(line, IPv4Address("127.0.0.1"), store, server.policy_of(settings), datetime.now(UTC))
+        return await answer(line, IPv4Address("127.0.0.1"), store, policy_of(settings), datetime.now(UTC))
     finally:
         await store.close()
+
+
+@main.command("explain")
+@_config_option
+@click.argument("text", metavar="NAME")
+@click.option(
+    "--charset", type=click.Choice([charset.value for charset in Charset]), default=Charset.UTF_8.value, show_default=True,
+    help="Charset of the answer that is explained.",
+)  # fmt: skip
+@_command
+def explain_name(file: Path | None, text: str, charset: str) -> None:
+    """Say of each field of an answer whether it is shown or withheld, why, and which facts decided.
+
+    Prints no value of a registrant.
+    """
+    settings = load_settings(file)
+    try:
+        name = parse_name(text)
+    except InvalidName as error:
+        raise WhoisdError(f"{text}: {notices.FAULTS[error.fault]}") from None
+    log = open_log("warning", settings.log.format)
+    click.echo(asyncio.run(_explain(name, Charset(charset), settings, log)), nl=False)
+
+
+async def _explain(name: DomainName, charset: Charset, settings: Settings, log: Logger) -> str:
+    store = _store(settings, log)
+    try:
+        if not name.is_dk_domain:
+            host = await store.host(name)
+            return explain_host(host) if host else _no_such(name)
+        domain = await store.domain(name)
+        if domain is None:
+            return _no_such(name)
+        in_force_from = settings.disclosure.in_force_from
+        return explain(domain, now=datetime.now(UTC), in_force_from=in_force_from, charset=charset)
+    except StoreError as error:
+        raise WhoisdError(f"the database does not answer: {error.cause}") from None
+    finally:
+        await store.close()
+
+
+def _no_such(name: DomainName) -> NoReturn:
+    raise WhoisdError(f"{name.unicode}: there is no such {'domain' if name.is_dk_domain else 'host'}")
+
+
+def _store(settings: Settings, log: Logger) -> Store:
+    return Store(parse_dsn(settings.database.dsn.get_secret_value()), settings.database.deadline, log)
+
+
+@main.group()
+def bans() -> None:
+    """See and lift the bans of the running server."""
+
+
+@bans.command("list")
+@_config_option
+@_command
+def list_bans(file: Path | None) -> None:
+    """List the bans in force: source or network, seconds that remain, and how many it had with this one.
+
+    After a further one it would be banned for longer; an hour without a ban makes one of them forgotten.
+    """
+    ledger = open_ledger(load_settings(file).limits.file, create=False)
+    found = sorted(ledger.bans(time()), key=lambda ban: ban.remaining, reverse=True)
+    for ban in found:
+        click.echo(f"{ban.key.text():<43}  {math.ceil(ban.remaining):>6} s  {ban.number}")
+    if not found:
+        click.echo("No ban is in force.")
+
+
+@bans.command("lift")
+@_config_option
+@click.argument("source")
+@_command
+def lift_ban(file: Path | None, source: str) -> None:
+    """Lift a ban, at once on all workers, and forget what went before it.
+
+    SOURCE is an address (its ban, and that of its IPv6 /64) or a network as `list` shows it.
+    """
+    keys = keys_of(source)
+    ledger = open_ledger(load_settings(file).limits.file, create=False)
+    now = time()
+    lifted = [key for key in keys if ledger.lift(key, now)]
+    for key in lifted:
+        click.echo(f"lifted: {key.text()}")
+    for key in around(keys):
+        if ledger.ban_of(key, now):
+            click.echo(f"its network is banned too: whoisd bans lift {key.text()}", err=True)
+    if not lifted:
+        raise WhoisdError(f"{source}: is not banned")
 
 
 @main.command()
@@ -187,3 +289,6 @@ async def _as_owner(file: Path | None, work: Callable[[Any], Awaitable[T]]) -> T
 def sandbox(host: str, port: int, data: tuple[Path, ...], directory: Path | None) -> None:
     """Serve a small predefined registry from a PostgreSQL of its own."""
     run_sandbox(host, port, data, directory)
+
+
+main.add_command(probe_command)

@@ -7,19 +7,30 @@ No message quotes a value: it may hold a password.
 
 import json
 import os
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
-from ipaddress import ip_address
+from ipaddress import IPv6Network, ip_address, ip_network
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Final, Literal
-from urllib.parse import urlsplit
+from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
-from whoisd.errors import ConfigError
+from whoisd.dsn import parse_dsn
+from whoisd.errors import ConfigError, DsnError
 from whoisd.notices import PHRASES_FOR_FREE
+from whoisd.sources import MOST_NAMED, MOST_WORKERS, Network
 
 DEFAULT_FILE: Final = Path("/etc/whoisd/whoisd.toml")
 ENV_PREFIX: Final = "WHOISD_"
@@ -29,21 +40,32 @@ The data below is published so that domain names can be used and trusted. You ma
 look up single names. You may not collect the data in bulk, nor use it for
 advertising or to contact people unasked. Queries are limited for each source."""
 
+LEAST_RATE: Final = 0.001
+MOST_RATE: Final = 1e6
+OTHER_NETWORK: Final = "other"  # what metrics call whatever is in no named network
+_MAPPED: Final = IPv6Network("::ffff:0:0/96")
+
 
 def _dsn(value: SecretStr) -> SecretStr:
-    text = value.get_secret_value()
-    if not text.startswith(("postgresql://", "postgres://")):
-        raise ValueError("must begin with postgresql://")
     try:
-        _ = urlsplit(text).hostname, urlsplit(text).port
-    except ValueError:
-        raise ValueError("is not a URL; what is special in a password is percent-encoded") from None
+        parse_dsn(value.get_secret_value())
+    except DsnError as error:
+        raise ValueError(str(error)) from None
     return value
 
 
 def _not_boolean(value: object) -> object:
     if isinstance(value, bool):
         raise ValueError("must be a number")  # noqa: TRY004 - pydantic takes a ValueError
+    return value
+
+
+def _flag(value: object) -> object:
+    """Take true and false, and the words for them, which is all that a variable can hold; no number."""
+    if isinstance(value, str):
+        value = {"true": True, "false": False}.get(value.lower())
+    if not isinstance(value, bool):
+        raise ValueError("must be true or false")  # noqa: TRY004 - pydantic takes a ValueError
     return value
 
 
@@ -54,9 +76,28 @@ def _moment(value: object) -> object:
     return value
 
 
+def _rate(value: object) -> object:
+    """Take a rate; one check instead of one for each way to write it, so that what is wrong with it is one fault."""
+    if value == "unlimited":
+        return value
+    try:
+        rate = float(value) if isinstance(value, (int, float, str)) and not isinstance(value, bool) else 0.0
+    except ValueError:
+        rate = 0.0
+    if not LEAST_RATE <= rate <= MOST_RATE:
+        raise ValueError(f"must be a number from {LEAST_RATE} to {MOST_RATE:.0f}, or 'unlimited'")
+    return rate
+
+
 def _not_empty(value: tuple[object, ...]) -> tuple[object, ...]:
     if not value:
         raise ValueError("must have at least one address")
+    return value
+
+
+def _file(value: Path) -> Path:
+    if not value.name:
+        raise ValueError("must name a file")
     return value
 
 
@@ -71,6 +112,29 @@ def _address(value: str) -> str:
         return str(ip_address(value))
     except ValueError:
         raise ValueError("must be an IPv4 or IPv6 address") from None
+
+
+def _cidr(value: object) -> object:
+    if not isinstance(value, str):
+        raise ValueError("must be a network, as in 192.0.2.0/24 or 2001:db8::/48")  # noqa: TRY004 - pydantic takes a ValueError
+    try:
+        network = ip_network(value)
+    except ValueError as error:
+        hint = f": {ip_network(value, strict=False)}" if "host bits" in str(error) else ""
+        said = "has bits beyond its prefix; the network is" if hint else "must be a network, as in 192.0.2.0/24"
+        raise ValueError(f"{said}{hint}") from None
+    if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED):
+        raise ValueError("must be written as IPv4, which its addresses count as")
+    return network
+
+
+def _name(value: str) -> str:
+    if not re.fullmatch("[a-z][a-z0-9_-]{0,31}", value) or value == OTHER_NETWORK:
+        raise ValueError(
+            f"must be 1 to 32 of a-z, 0-9, _ and -, beginning with a letter, and not {OTHER_NETWORK!r}; it names the network"
+            " in logs and metrics"
+        )
+    return value
 
 
 def _harmless(value: str) -> str:
@@ -89,9 +153,14 @@ def _one_line(value: str) -> str:
     return _harmless(value)
 
 
+Cidr = Annotated[Network, BeforeValidator(_cidr)]
 Dsn = Annotated[SecretStr, AfterValidator(_dsn)]
 Seconds = Annotated[float, BeforeValidator(_not_boolean), Field(gt=0, le=3600, allow_inf_nan=False)]
+Flag = Annotated[bool, BeforeValidator(_flag)]
 Count = Annotated[int, BeforeValidator(_not_boolean)]
+Rate = Annotated[Literal["unlimited"] | float, BeforeValidator(_rate)]
+Burst = Annotated[Count, Field(ge=1, le=100_000)]
+Connections = Annotated[Count, Field(ge=1, le=1_000_000)]
 
 
 class _Section(BaseModel):
@@ -103,19 +172,75 @@ class Listen(_Section):
 
     host: Annotated[str, AfterValidator(_address)] = Field(description="IPv4 or IPv6 address")
     port: Count = Field(default=43, ge=0, le=65535, description="TCP port; 0 takes one that the system chooses")
+    proxy: Flag = Field(default=False, description="whether every connection begins with a PROXY protocol header")
+    trusted: tuple[Cidr, ...] = Field(
+        default=(), description="with `proxy`, the networks of the balancers: anyone else is refused there"
+    )
+
+    @model_validator(mode="after")
+    def _trusts_whom_it_must(self) -> Self:
+        if self.proxy and not self.trusted:
+            raise ValueError("trusted: required with proxy; a header from anyone could carry any address")
+        if self.trusted and not self.proxy:
+            raise ValueError("trusted: is for a listener with proxy = true")
+        return self
 
 
 class Server(_Section):
-    """Limits and deadlines of connections."""
+    """Workers, and the limits and deadlines of connections."""
 
+    workers: Count | None = Field(
+        default=None, ge=1, le=MOST_WORKERS, description="worker processes; without it one for each CPU we may use"
+    )
     read_timeout: Seconds = Field(default=10.0, description="seconds for a client to send its whole line")
     write_timeout: Seconds = Field(
         default=10.0, description="seconds for a client to take its whole answer and close; then the connection is cut"
     )
     grace: Seconds = Field(default=10.0, description="seconds at stop for open connections to end; then they are cut")
     max_connections: Count = Field(
-        default=10_000, ge=1, le=1_000_000, description="open connections; more are refused with the too-many text"
+        default=10_000,
+        ge=1,
+        le=1_000_000,
+        description="open connections over all workers; more are refused with the too-many text",
     )
+
+
+class Limits(_Section):
+    """How much one source, and the network around it, may ask."""
+
+    file: Annotated[Path, AfterValidator(_file)] = Field(
+        default=Path("/run/whoisd/sources"), description="file of rates and bans, shared by the workers and `whoisd bans`"
+    )
+    rate: Rate = Field(default=1.0, description="queries a second of a source (IPv4 address, IPv6 /64), or `unlimited`")
+    burst: Burst = Field(default=5, description="queries that a source may ask at once before the rate holds it")
+    connections: Connections = Field(default=20, description="open connections of a source")
+    network_rate: Rate = Field(
+        default=10.0, description="queries a second of the network around it (IPv4 /24, IPv6 /48), or `unlimited`"
+    )
+    network_burst: Burst = Field(default=100, description="queries that such a network may ask at once")
+    network_connections: Connections = Field(default=200, description="open connections of such a network")
+
+
+class NamedNetwork(_Section):
+    """Networks that have limits of their own: monitoring, incident teams, registrars."""
+
+    name: Annotated[str, AfterValidator(_name)] = Field(description="what logs and metrics call it")
+    cidrs: Annotated[tuple[Cidr, ...], AfterValidator(_not_empty)] = Field(
+        description="the networks, IPv4 or IPv6; the narrowest match counts"
+    )
+    rate: Rate = Field(description="queries a second of each source in it, or `unlimited`")
+    burst: Burst = Field(default=5, description="queries that each source in it may ask at once")
+    connections: Connections = Field(
+        default=100, description="open connections of all of it; room for them is kept free of others"
+    )
+
+
+class Metrics(_Section):
+    """Where Prometheus and health checks ask."""
+
+    enabled: Flag = Field(default=True, description="whether /metrics, /livez and /readyz are served")
+    host: Annotated[str, AfterValidator(_address)] = Field(default="127.0.0.1", description="address to listen on")
+    port: Count = Field(default=9043, ge=0, le=65535, description="TCP port, HTTP; 0 takes one that the system chooses")
 
 
 class Database(_Section):
@@ -157,6 +282,10 @@ class Log(_Section):
     format: Literal["auto", "json", "console"] = Field(
         default="auto", description="`json` a line, `console` for people; `auto`: console on a terminal, else json"
     )
+    client: Literal["address", "hash", "none"] = Field(
+        default="address",
+        description="what a line says of the client: its address, a hash of its network whose key changes daily, or nothing",
+    )
 
 
 class Settings(BaseSettings):
@@ -171,10 +300,19 @@ class Settings(BaseSettings):
         Listen(host="::"),
     )
     server: Server = Server()
+    limits: Limits = Limits()
+    network: Annotated[tuple[NamedNetwork, ...], Field(max_length=MOST_NAMED)] = ()
     database: Database
     disclosure: Disclosure = Disclosure()
     answer: Answers = Answers()
     log: Log = Log()
+    metrics: Metrics = Metrics()
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        _check_listen(self.listen)
+        _check_networks(self.network, self.server.max_connections)
+        return self
 
     @classmethod
     def settings_customise_sources(
@@ -187,6 +325,30 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Let the environment win over the file, which comes as the initial values."""
         return env_settings, init_settings
+
+
+def _check_listen(listen: Sequence[Listen]) -> None:
+    seen: set[tuple[str, int]] = set()
+    for number, address in enumerate(listen):
+        if address.port and (address.host, address.port) in seen:
+            raise ValueError(f"listen.{number}: the same address as one before it")
+        seen.add((address.host, address.port))
+
+
+def _check_networks(networks: Sequence[NamedNetwork], most: int) -> None:
+    owner: dict[Network, str] = {}
+    for number, network in enumerate(networks):
+        if network.name in owner.values():
+            raise ValueError(f"network.{number}.name: is the name of one before it")
+        for cidr in network.cidrs:
+            if cidr in owner:
+                raise ValueError(f"network.{number}.cidrs: {cidr} is given twice; which limits it has must be settled")
+            owner[cidr] = network.name
+    kept = sum(network.connections for network in networks)
+    if kept >= most:
+        raise ValueError(
+            f"network: connections add up to {kept}, which leaves others no room in server.max_connections ({most})"
+        )
 
 
 def load_settings(file: Path | None = None) -> Settings:
@@ -238,13 +400,20 @@ def _unreadable_variables() -> str:
 def _fault(path: Path, fault: Mapping[str, Any]) -> str:
     """Write one fault as `origin: key: what is wrong`, without the value."""
     place = [str(part) for part in fault["loc"]]
+    said = fault["msg"].removeprefix("Value error, ")
+    if not place:  # a fault between sections names its key
+        key, _, said = said.partition(": ")
+        place = key.split(".")
     missing = fault["type"] == "missing"
     what = {
         "extra_forbidden": "not a setting; the README lists them all",
-        "tuple_type": "must be a list; a section of it is written with two brackets, [[listen]]",
+        "tuple_type": f"must be a list; a section of it is written with two brackets, [[{place[0]}]]"
+        if len(place) == 1
+        else "must be a list",
         "missing": f"required; set it there or in the environment as {_variable(place)}",
-    }.get(fault["type"], fault["msg"].removeprefix("Value error, "))
-    return f"{_origin(path, place, missing=missing)}: {'.'.join(place)}: {what}"
+    }.get(fault["type"], said)
+    # A fault between keys is the section's; its message names the key.
+    return ": ".join(part for part in (_origin(path, place, missing=missing), ".".join(place), what) if part)
 
 
 def _variable(place: Sequence[str]) -> str:

@@ -169,10 +169,13 @@ class Verdict(NamedTuple):
 @cache  # of a pure function of a few thousand combinations of facts; no answer and no value is kept
 def decide(facts: Facts) -> Verdict:
     """Apply the rules: the first row that matches the facts decides, and no match withholds."""
-    for rule in RULES:
-        if rule.matches(facts):
-            return Verdict(rule.shown, rule.reason)
-    return Verdict(HIDE, Reason.NOT_SETTLED)
+    rule = deciding_rule(facts)
+    return Verdict(rule.shown, rule.reason) if rule else Verdict(HIDE, Reason.NOT_SETTLED)
+
+
+def deciding_rule(facts: Facts) -> Rule | None:
+    """Return the row of the table that decides, the first that matches; None where none does."""
+    return next((rule for rule in RULES if rule.matches(facts)), None)
 
 
 # --- What the rules look at --------------------------------------------------------------------------------------

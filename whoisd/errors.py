@@ -5,6 +5,9 @@
     ├── QueryError         a query that cannot be understood              the client is told which rule it breaks
     ├── StoreError         the data cannot be had now                     the client is told to try again later
     ├── ContractError      a view does not keep its contract              the client is told to try again later
+    ├── ProxyError         what a balancer sent is no PROXY header        the client is told, the log says why
+    ├── DsnError           a text is no PostgreSQL URL                    the operator is told why, within a ConfigError
+    ├── SourceError        a text names no source                         the operator is told what does
     ├── ConfigError        the configuration is wrong                     the operator is told file, key and fault
     ├── MigrationError     the database cannot be brought up to date      the operator is told which file and why
     ├── LoadError          a registry file has faults                     the operator is told file, line and field
@@ -28,7 +31,11 @@ class Outcome(StrEnum):
     BAD_QUERY = "bad_query"
     NO_QUERY = "no_query"
     READ_TIMEOUT = "read_timeout"
+    RATE_EXCEEDED = "rate_exceeded"
+    BANNED = "banned"
     TOO_MANY_CONNECTIONS = "too_many_connections"
+    UNTRUSTED_PROXY = "untrusted_proxy"
+    BAD_PROXY_HEADER = "bad_proxy_header"
     TEMPORARY_FAILURE = "temporary_failure"
     INTERNAL_ERROR = "internal_error"
     WRITE_TIMEOUT = "write_timeout"
@@ -59,6 +66,15 @@ class QueryFault(StrEnum):
     TWO_CHARSETS = "two_charsets"
 
 
+class ProxyFault(StrEnum):
+    """Why what a balancer sent is no PROXY header."""
+
+    NOT_PROXY = "not_proxy"
+    MALFORMED = "malformed"
+    TOO_LONG = "too_long"
+    INCOMPLETE = "incomplete"
+
+
 class WhoisdError(Exception):
     """Root of all errors that this software raises for a reader."""
 
@@ -77,6 +93,22 @@ class QueryError(WhoisdError):
     def __init__(self, fault: QueryFault | NameFault) -> None:
         super().__init__(fault.value)
         self.fault = fault
+
+
+class ProxyError(WhoisdError):
+    """A PROXY header that cannot be read; `fault` says why, for the log: it is the balancer that is at fault."""
+
+    def __init__(self, fault: ProxyFault) -> None:
+        super().__init__(fault.value)
+        self.fault = fault
+
+
+class DsnError(WhoisdError):
+    """A text that is no PostgreSQL URL; the message says why and never quotes it, for it may hold a password."""
+
+
+class SourceError(WhoisdError):
+    """A text that names no source; the message says what does."""
 
 
 class StoreError(WhoisdError):

@@ -98,6 +98,11 @@ def refusal(fault: QueryFault | NameFault) -> str:
     return _comment(FAULTS[fault])
 
 
+UNTRUSTED_PROXY: Final = "# This port is for the registry's own load balancers.\n"
+
+BAD_PROXY_HEADER: Final = "# The connection does not begin with a PROXY protocol header, as it must on this port.\n"
+
+
 def read_timeout(seconds: float) -> str:
     """Return the comment line for a client that sent no whole line within the deadline."""
     return _comment(f"No whole query came within {seconds:g} seconds.")

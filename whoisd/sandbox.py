@@ -18,15 +18,18 @@ from typing import Final
 
 import asyncpg
 
-from whoisd import server
 from whoisd.config import Listen, load_settings
-from whoisd.log import open_log
 from whoisd.migrations import migrate
 from whoisd.postgres import Cluster, temporary_folder
 from whoisd.registry import load
+from whoisd.sockets import open_listeners
+from whoisd.supervisor import supervise
 
 DATABASE: Final = "whois"
 OPERATOR: Final = "nobody: this is a sandbox, and what it holds is made up"
+
+# What the sandbox sets itself; all else may be set in the environment.
+_OWN: Final = ("WHOISD_DATABASE", "WHOISD_LISTEN", "WHOISD_LIMITS__FILE")
 
 _SUGGESTIONS: Final = """
 The sandbox answers on {host} port {port}. Try, in another terminal:
@@ -56,16 +59,15 @@ def run_sandbox(host: str, port: int, data: Sequence[Path], directory: Path | No
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that what was begun is undone
     signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))  # the terminal is closed
     with ExitStack() as stack:
-        sockets = stack.enter_context(server.open_sockets([Listen(host=host, port=port)]))
+        listeners = stack.enter_context(open_listeners([Listen(host=host, port=port)]))
+        listening = listeners[0].socket
         folder = stack.enter_context(_folder(directory))
         cluster = Cluster(folder / "postgresql", durable=directory is not None)
         stack.callback(cluster.stop)
         cluster.start()
         asyncio.run(prepare(cluster, data))
-        config = _write_config(folder, cluster, sockets[0])
-        settings = load_settings(config)
-        log = open_log(settings.log.level, settings.log.format)
-        server.run(settings, log, sockets, lambda: _suggest(config, cluster, sockets[0]))
+        config = _write_config(folder, cluster, listening)
+        supervise(load_settings(config), listeners, on_ready=lambda: _suggest(config, cluster, listening))
 
 
 async def prepare(cluster: Cluster, data: Sequence[Path] = (), *, predefined: bool = True) -> None:
@@ -108,8 +110,8 @@ def _folder(directory: Path | None) -> Iterator[Path]:
 def _write_config(folder: Path, cluster: Cluster, listening: socket.socket) -> Path:
     """Write the configuration that the sandbox serves by, for the other commands to use too."""
     host, port = listening.getsockname()[:2]
-    for variable in [name for name in os.environ if name.upper().startswith(("WHOISD_DATABASE", "WHOISD_LISTEN"))]:
-        del os.environ[variable]  # the sandbox has a database and an address of its own; all else may be set
+    for variable in [name for name in os.environ if name.upper().startswith(_OWN)]:
+        del os.environ[variable]
     config = folder / "whoisd.toml"
     config.write_text(
         f"""\
@@ -122,6 +124,14 @@ port = {port}
 [database]
 dsn = {json.dumps(cluster.dsn("whoisd_reader", DATABASE))}
 owner_dsn = {json.dumps(cluster.dsn("whoisd_owner", DATABASE))}
+
+[limits]  # none on queries: it is there to be tried
+file = {json.dumps(str(folder / "sources"))}
+rate = "unlimited"
+network_rate = "unlimited"
+
+[metrics]
+port = 0
 
 [answer]
 operator = "{OPERATOR}"

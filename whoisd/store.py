@@ -5,19 +5,22 @@ in flight wait, and are then fetched together. A name never joins a lookup that 
 committed before a query arrived is in its answer. One deadline covers waiting and lookup.
 
 When the connection is lost the lookup is tried once more on a new one; when there is none to be had, every query fails at
-once until the next try, a fraction of a second later. Nothing here retries for ever, and nothing needs a hand. A row that
-cannot be read fails its own name and no other; a name with two rows, or with one under another spelling, fails too, for
-what the data does not settle is not answered.
+once until the next try, a fraction of a second later. Where several hosts are named they are tried in their order, each for
+its share of the deadline, and one that was not the best is left for a better one when that is back. Nothing here retries
+for ever, and nothing needs a hand. A row that cannot be read fails its own name and no other; a name with two rows, or with
+one under another spelling, fails too, for what the data does not settle is not answered.
 """
 
 import asyncio
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from itertools import islice
 from typing import Any, Final
 
 import asyncpg
 import structlog
 
+from whoisd.dsn import Dsn
 from whoisd.errors import ContractError, StoreError, cause_of, whereabouts
 from whoisd.model import CvrForm, Domain, DomainStatus, Host, IdStatus, Registrant, RegistrantKind
 from whoisd.names import DomainName
@@ -36,6 +39,16 @@ _MANY: Final = "ANY($1::text[])"
 
 LARGEST_BATCH: Final = 500  # names fetched together: beyond this a batch delays its first name more than it saves
 RETRY_PAUSE: Final = 0.2  # seconds between tries to connect
+BETTER_PAUSE: Final = 10.0  # seconds between looks for a better host than the one connected to
+
+# How old the data is, in seconds: what a standby has still to replay. One that has replayed all that it received is up to
+# date as long as it receives; after that its age is that of the last change it knows of.
+_AGE: Final = """
+    SELECT CASE
+        WHEN NOT pg_is_in_recovery() THEN 0
+        WHEN pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() AND EXISTS (SELECT FROM pg_stat_wal_receiver) THEN 0
+        ELSE extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())
+    END"""
 
 _ID_STATUS: Final[dict[str | None, IdStatus]] = {status.value: status for status in IdStatus}
 
@@ -47,29 +60,81 @@ _LOST: Final = (
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,
     asyncpg.InvalidCachedStatementError,
+    asyncpg.SerializationError,  # a standby replays a change that the lookup stands in the way of
 )
 
 Waiting = dict[str, list["asyncio.Future[Any]"]]
 
 
-class _Lane:
-    """One of the two views: its statements on the connection, and the names that wait to be looked up in it."""
+Merit = tuple[int, int]  # of a host, the less the better: how much its kind is wanted, and its position
+_BEST: Final = (0, 0)
+_NONE: Final = (9, 0)  # not to be taken
 
-    __slots__ = ("many", "one", "select", "waiting")
+
+class _Session:
+    """A connection to one of the hosts, with every statement prepared."""
+
+    __slots__ = ("_dsn", "_position", "_settings", "_statements", "connection")
+
+    def __init__(self, dsn: Dsn, position: int, connection: Any, statements: "dict[_Lane, tuple[Any, Any]]") -> None:
+        self._dsn = dsn
+        self._position = position
+        self._settings = connection.get_settings()  # kept up to date by asyncpg; not to be had once it is closed
+        self.connection = connection
+        self._statements = statements
+
+    @classmethod
+    async def open(cls, dsn: Dsn, position: int, settings: dict[str, str], lanes: "Sequence[_Lane]") -> "_Session":
+        """Connect to a host. Raises whatever asyncpg raises."""
+        connection = await asyncpg.connect(dsn.hosts[position], server_settings=settings)
+        try:
+            return cls(dsn, position, connection, {lane: await _prepare(connection, lane.select) for lane in lanes})
+        except BaseException:
+            connection.terminate()
+            raise
+
+    @property
+    def is_standby(self) -> bool:
+        """Whether it is a standby now: PostgreSQL says so when that changes. What does not say is taken for a primary."""
+        return bool(getattr(self._settings, "in_hot_standby", "off") == "on")
+
+    @property
+    def merit(self) -> Merit:
+        """The merit of the host as it is now: one that is promoted is no longer what it was."""
+        rank = self._dsn.rank(standby=self.is_standby)
+        return _NONE[0] if rank is None else rank, self._position
+
+    async def fetch(self, lane: "_Lane", names: list[str]) -> Sequence[Any]:
+        """Fetch the rows of these names."""
+        one, many = self._statements[lane]
+        rows: Sequence[Any] = await (one.fetch(names[0]) if len(names) == 1 else many.fetch(names))
+        return rows
+
+    def end(self) -> None:
+        self.connection.terminate()
+
+
+async def _prepare(connection: Any, select: str) -> tuple[Any, Any]:
+    """Return the statements for one name and for many.
+
+    Each is run once: asyncpg ends its preparing with a Flush and no Sync, so that PostgreSQL's statement timeout runs on
+    until the next statement ends, and cancels one that comes later than that (measured).
+    """
+    one = await connection.prepare(select + _ONE)
+    await one.fetch("")
+    many = await connection.prepare(select + _MANY)
+    await many.fetch([])
+    return one, many
+
+
+class _Lane:
+    """One of the two views, and the names that wait to be looked up in it."""
+
+    __slots__ = ("select", "waiting")
 
     def __init__(self, select: str) -> None:
         self.select = select
         self.waiting: Waiting = {}
-        self.one: Any = None
-        self.many: Any = None
-
-    async def prepare(self, connection: Any) -> None:
-        # Each statement is run once: asyncpg ends its preparing with a Flush and no Sync, so that PostgreSQL's statement
-        # timeout runs on until the next statement ends, and cancels one that comes later than that (measured).
-        self.one = await connection.prepare(self.select + _ONE)
-        await self.one.fetch("")
-        self.many = await connection.prepare(self.select + _MANY)
-        await self.many.fetch([])
 
     def take(self) -> Waiting:
         """Take the names to fetch next, the oldest first."""
@@ -77,11 +142,6 @@ class _Lane:
             taken, self.waiting = self.waiting, {}
             return taken
         return {name: self.waiting.pop(name) for name in list(islice(self.waiting, LARGEST_BATCH))}
-
-    async def fetch(self, names: list[str]) -> Sequence[Any]:
-        """Fetch the rows of these names on the prepared connection."""
-        rows: Sequence[Any] = await (self.one.fetch(names[0]) if len(names) == 1 else self.many.fetch(names))
-        return rows
 
     def forget(self, name: str, future: "asyncio.Future[Any]") -> None:
         """Stop waiting for a name whose client is gone or was told to try later, unless it is being fetched."""
@@ -95,20 +155,31 @@ class _Lane:
 class Store:
     """Looks names up in the database. Made on the running loop; `close` ends its connection.
 
-    `deadline` is in seconds, from the call to its answer.
+    `deadline` is in seconds, from the call to its answer; `on_batch` is told how many names each lookup fetches.
     """
 
-    def __init__(self, dsn: str, deadline: float, log: structlog.typing.FilteringBoundLogger) -> None:
+    def __init__(
+        self,
+        dsn: Dsn,
+        deadline: float,
+        log: structlog.typing.FilteringBoundLogger,
+        on_batch: Callable[[int], None] = lambda _: None,
+    ) -> None:
         self._dsn = dsn
         self._deadline = deadline
         self._log = log
+        self._on_batch = on_batch
         self._loop = asyncio.get_running_loop()
         self._domains = _Lane(_DOMAIN)
         self._hosts = _Lane(_HOST)
-        self._connection: Any = None
+        self._session: _Session | None = None
+        self._better: _Session | None = None  # found while the other serves, to take its place between two lookups
+        self._better_at = 0.0  # when to look for one
+        self._search: asyncio.Task[None] | None = None
         self._retry_at = 0.0
         self._reachable = True  # as last logged
         self._runner: asyncio.Task[None] | None = None
+        self._closed = False
 
     async def domain(self, name: DomainName) -> Domain | None:
         """Return all we know of a domain, or None when there is none. Raises `StoreError`."""
@@ -132,12 +203,36 @@ class Store:
             return False
         return True
 
+    async def data_age(self) -> float:
+        """Return how old the data is in seconds, 0 on a primary; NaN when a standby cannot tell. Raises `StoreError`.
+
+        For whoever watches the database with a store of its own, one call at a time.
+        """
+        try:
+            async with asyncio.timeout(self._deadline):
+                session = await self._connected()
+                await session.fetch(self._domains, [""])
+                age = await session.connection.fetchval(_AGE)
+        except StoreError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, the database does not answer
+            self._drop(cause_of(error))
+            raise StoreError(cause_of(error)) from None
+        return math.nan if age is None else float(age)
+
     async def close(self) -> None:
-        """End the connection; idempotent. Lookups under way fail."""
-        if self._runner:
-            self._runner.cancel()
-            await asyncio.gather(self._runner, return_exceptions=True)
+        """End the connection; idempotent. Lookups under way fail, and so do those that come later."""
+        self._closed = True
+        tasks = [task for task in (self._runner, self._search) if task]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for lane in (self._domains, self._hosts):
+            waiting, lane.waiting = lane.waiting, {}
+            _fail(waiting, "stopping")
         self._drop()
+        if self._better:
+            self._better.end()
         await asyncio.sleep(0)  # a turn of the loop, in which the connection's transport goes
 
     # --- one name waits -------------------------------------------------------------------------------------------
@@ -168,6 +263,7 @@ class Store:
             self._runner = None
 
     async def _run_batch(self, lane: _Lane, waiting: Waiting) -> None:
+        self._on_batch(len(waiting))
         try:
             async with asyncio.timeout(self._deadline):
                 await self._fetch(lane, waiting)
@@ -184,8 +280,8 @@ class Store:
         """Answer whoever waits for these names; a connection that turns out to be lost is replaced once."""
         for last_try in (False, True):
             try:
-                await self._connected()
-                found = _by_name(await lane.fetch(list(waiting)), waiting)
+                session = await self._connected()
+                found = _by_name(await session.fetch(lane, list(waiting)), waiting)
             except StoreError:
                 raise
             except asyncpg.QueryCanceledError:  # the statement timeout: the connection is sound, the tables are not
@@ -214,50 +310,108 @@ class Store:
 
     # --- the connection -------------------------------------------------------------------------------------------
 
-    async def _connected(self) -> None:
-        """See to it that there is a connection. Raises `StoreError` at once while the last failure is fresh."""
-        if self._connection and not self._connection.is_closed():
-            return
+    async def _connected(self) -> _Session:
+        """Return a session. Raises `StoreError` at once while the last failure to have one is fresh."""
+        if self._closed:
+            raise StoreError("stopping")
+        if self._better:
+            self._judge_better()
+        if self._session and not self._session.connection.is_closed():
+            if self._session.merit > _BEST and self._loop.time() > self._better_at and not self._search:
+                self._search = self._loop.create_task(self._look_for_better(self._session.merit))
+            return self._session
         if self._loop.time() < self._retry_at:
             raise StoreError("not connected")
         self._retry_at = self._loop.time() + RETRY_PAUSE
         try:
-            self._connection = await self._connect()
+            session = await self._connect(_NONE)
         except Exception as error:  # noqa: BLE001 - a connection that cannot be had fails in many ways
             self._retry_at = self._loop.time() + RETRY_PAUSE
             was_reachable, self._reachable = self._reachable, False
             if was_reachable:
                 self._log.warning("store.unreachable", cause=cause_of(error))
             raise StoreError(cause_of(error)) from None
+        if self._closed:
+            session.end()
+            raise StoreError("stopping")
+        self._take(session)
+        return session
+
+    def _judge_better(self) -> None:
+        """Take what the search found, if it is better still: the one that served may have been replaced meanwhile."""
+        found, self._better = self._better, None
+        if not found:
+            return
+        served = self._session
+        served_well = served and not served.connection.is_closed() and served.merit <= found.merit
+        if served_well or found.connection.is_closed():
+            found.end()
+            self._better_at = self._loop.time() + BETTER_PAUSE
+        else:
+            self._take(found)
+
+    def _take(self, session: _Session) -> None:
+        """Serve by this session from now on. For a moment at which none is in use."""
+        if self._session:
+            self._session.end()
+        self._session = session
+        self._better_at = self._loop.time() + BETTER_PAUSE
         self._retry_at = 0.0
         self._reachable = True
-        self._log.info("store.connected")
+        self._log.info("store.connected", host=session.merit[1] + 1, standby=session.is_standby)
 
-    async def _connect(self) -> Any:
-        """Return a new connection with every statement prepared."""
-        connection = await asyncpg.connect(
-            self._dsn,
-            timeout=self._deadline,
-            server_settings={
-                "application_name": "whoisd",
-                # What sql/roles.sql sets for the role, said again for a database that has roles of its own.
-                "default_transaction_read_only": "on",
-                "statement_timeout": str(int(self._deadline * 1000 * 2 / 3)),
-                "jit": "off",
-            },
-        )
+    async def _look_for_better(self, than: Merit) -> None:
+        """Look for a better host than the one that serves, which serves on."""
         try:
-            for lane in (self._domains, self._hosts):
-                await lane.prepare(connection)
+            self._better = await self._connect(than)
+        except Exception:  # noqa: BLE001 - there is none to be had
+            self._better_at = self._loop.time() + BETTER_PAUSE
+        finally:
+            self._search = None
+
+    async def _connect(self, than: Merit) -> _Session:
+        """Return a session with the best host to be had that is better than `than`; each is given its share of time."""
+        share = self._deadline / len(self._dsn.hosts) * 0.9  # which leaves some for the lookup that waits
+        settings = self._server_settings()
+        best: _Session | None = None
+        failure: Exception = StoreError("no server that target_session_attrs admits")
+        try:
+            for position in range(len(self._dsn.hosts)):
+                if (0, position) >= (best.merit if best else than):
+                    break  # neither this one nor one after it can be better
+                try:
+                    async with asyncio.timeout(share):
+                        session = await _Session.open(self._dsn, position, settings, (self._domains, self._hosts))
+                except Exception as error:  # noqa: BLE001 - a host fails in many ways; the next may not
+                    failure = error
+                    continue
+                if session.merit >= (best.merit if best else than):
+                    session.end()
+                    continue
+                if best:
+                    best.end()
+                best = session
         except BaseException:
-            connection.terminate()
+            if best:
+                best.end()
             raise
-        return connection
+        if not best:
+            raise failure
+        return best
+
+    def _server_settings(self) -> dict[str, str]:
+        return {
+            "application_name": "whoisd",
+            # What sql/roles.sql sets for the role, said again for a database that has roles of its own.
+            "default_transaction_read_only": "on",
+            "statement_timeout": str(int(self._deadline * 1000 * 2 / 3)),
+            "jit": "off",
+        }
 
     def _drop(self, cause: str = "") -> None:
-        connection, self._connection = self._connection, None
-        if connection:
-            connection.terminate()
+        session, self._session = self._session, None
+        if session:
+            session.end()
         if cause:
             self._log.warning("store.lost", cause=cause)
 

@@ -17,6 +17,7 @@ from support import Database
 from whoisd import notices
 from whoisd.answer import Policy, answer
 from whoisd.config import DEFAULT_TERMS, IN_FORCE_FROM
+from whoisd.dsn import parse_dsn
 from whoisd.store import Store
 from whoisd.wire import Charset, encode
 
@@ -79,7 +80,7 @@ FAULTS: Final = {
 
 @pytest.fixture
 async def store(sandbox_database: Database) -> AsyncIterator[Store]:
-    store = Store(sandbox_database.reader, 1.5, structlog.get_logger())
+    store = Store(parse_dsn(sandbox_database.reader), 1.5, structlog.get_logger())
     yield store
     await store.close()
 

@@ -2,12 +2,13 @@
 
 import asyncio
 import json
+import os
 import socket
 import subprocess
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from itertools import product
 from pathlib import Path
@@ -18,9 +19,10 @@ import orjson
 import pytest
 import structlog
 from structlog.testing import capture_logs
-from support import WHOISD, Database, Service, environment, fields, receive
+from support import PATIENCE, WHOISD, Database, Service, environment, fields, receive
 
 from whoisd.disclosure import publish_email
+from whoisd.dsn import parse_dsn
 from whoisd.errors import StoreError
 from whoisd.model import CvrForm, DomainStatus, Host, IdStatus, RegistrantKind
 from whoisd.names import parse_name
@@ -35,7 +37,7 @@ TEMPORARY_FAILURE = "Temporary failure. Please try again later.\r\n"
 
 @asynccontextmanager
 async def open_store(dsn: str, deadline: float = 1.5) -> AsyncIterator[Store]:
-    store = Store(dsn, deadline, structlog.get_logger())
+    store = Store(parse_dsn(dsn), deadline, structlog.get_logger())
     try:
         yield store
     finally:
@@ -304,6 +306,237 @@ def test_rules_enter_into_force_without_a_restart(sandbox_database: Database) ->
     assert reasons[:2] == ["not_in_force", "not_in_force"]
 
 
+# --- several hosts -------------------------------------------------------------------------------------------------
+
+
+class Gate:
+    """Another folder by which to reach a cluster: no host at all until `open`, which may let in nobody until `let_in`."""
+
+    def __init__(self, folder: Path, cluster: Cluster) -> None:
+        self.folder = folder
+        self._path = cluster.directory / ".s.PGSQL.5432"
+        self._free = asyncio.Event()
+        self.come = 0  # connections that came
+        self.gone = 0  # and that have ended
+
+    async def open(self, *, held: bool = False) -> None:
+        self._server = await asyncio.start_unix_server(self._pass_on, self.folder / ".s.PGSQL.5432")
+        if not held:
+            self._free.set()
+
+    def let_in(self) -> None:
+        self._free.set()
+
+    async def close(self) -> None:
+        """Let in whoever waits, and return when all have gone."""
+        self._free.set()
+        self._server.close()
+        await until(lambda: self.gone == self.come)
+
+    def dsn(self, database: Database) -> str:
+        """The URL with the gate as the first host, and the cluster itself as the next."""
+        return f"postgresql://whoisd_reader@/{database.name}?host={self.folder},{database.cluster.directory}"
+
+    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.come += 1
+        await self._free.wait()
+        inner_reader, inner_writer = await asyncio.open_unix_connection(self._path)
+        await asyncio.gather(_pump(reader, inner_writer), _pump(inner_reader, writer))
+        self.gone += 1
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(OSError):
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+    writer.close()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what must come to be."""
+    async with asyncio.timeout(PATIENCE):
+        while not condition():  # noqa: ASYNC110 - of most of what is waited for nobody tells
+            await asyncio.sleep(0.01)
+
+
+async def settles(database: Database, expected: int) -> bool:
+    """Whether PostgreSQL comes to have so many of our connections, as soon as it has; those that went take it a moment."""
+    superuser = await asyncpg.connect(database.superuser)
+    sql = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'whoisd_reader' AND datname = $1"
+    try:
+        for _ in range(100):
+            if await superuser.fetchval(sql, database.name) == expected:
+                return True
+            await asyncio.sleep(0.02)
+        return False
+    finally:
+        await superuser.close()
+
+
+async def cut(database: Database) -> None:
+    superuser = await asyncpg.connect(database.superuser)
+    sql = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = 'whoisd_reader' AND datname = $1"
+    await superuser.execute(sql, database.name)
+    await superuser.close()
+
+
+@pytest.fixture
+def looking(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A better host is looked for at every lookup."""
+    monkeypatch.setattr("whoisd.store.BETTER_PAUSE", 0.0)
+
+
+@pytest.fixture
+def gate(database: Database) -> Iterator[Gate]:
+    with temporary_folder() as folder:
+        yield Gate(folder, database.cluster)
+
+
+NAME = parse_name("eksempel.dk")
+
+
+@pytest.mark.usefixtures("looking")
+async def test_goes_back_to_the_first_host(database: Database, gate: Gate) -> None:
+    """The next host serves while the first is away; when it is back it serves, and no lookup is lost at the switch."""
+    with capture_logs() as events:
+        async with open_store(gate.dsn(database)) as store:
+            assert await store.domain(NAME)
+            await gate.open()
+            async with asyncio.timeout(PATIENCE):
+                while len(events) < 2:
+                    assert all(await asyncio.gather(*(store.domain(NAME) for _ in range(5))))
+            for _ in range(20):
+                assert await store.domain(NAME)
+            assert await settles(database, 1)
+    assert [(event["event"], event["host"]) for event in events] == [("store.connected", 2), ("store.connected", 1)]
+    await gate.close()
+    assert await settles(database, 0)
+
+
+@pytest.mark.usefixtures("looking")
+async def test_connection_lost_while_a_better_host_is_looked_for(database: Database, gate: Gate) -> None:
+    """A better host that is found when the connection has just been replaced leaves no second connection behind."""
+    async with open_store(gate.dsn(database), deadline=8) as store:
+        assert await store.domain(NAME)
+        await gate.open(held=True)
+        assert await store.domain(NAME)  # starts the search
+        await until(lambda: gate.come == 1)
+        await cut(database)
+        lookup = asyncio.create_task(store.domain(NAME))
+        await until(lambda: gate.come == 2)
+        gate.let_in()
+        assert await lookup
+        await until(lambda: store._search is None)
+        assert await store.domain(NAME)
+        assert await settles(database, 1)
+    await gate.close()
+    assert await settles(database, 0)
+
+
+async def test_found_host_is_judged_anew(database: Database, gate: Gate) -> None:
+    """What a search found is not taken when the connection was meanwhile replaced by one as good, nor when it is lost."""
+    await gate.open()
+    async with open_store(gate.dsn(database)) as store:
+        assert await store.domain(NAME)
+        served = store._session
+        store._better = await store._connect((9, 0))  # as a search leaves it that began before
+        assert await store.domain(NAME)
+        assert store._session is served
+        assert await settles(database, 1)
+        store._better = await store._connect((9, 0))
+        await cut(database)
+        await until(lambda: store._better is None or store._better.connection.is_closed())
+        assert await store.domain(NAME)
+        assert await settles(database, 1)
+    await gate.close()
+
+
+@pytest.mark.usefixtures("looking")
+async def test_closed_while_a_better_host_is_looked_for(database: Database, gate: Gate) -> None:
+    """After `close` no task runs and no connection is open, neither of the search nor of what it found."""
+    async with open_store(gate.dsn(database)) as store:
+        assert await store.domain(NAME)
+        await gate.open(held=True)
+        assert await store.domain(NAME)
+        await until(lambda: gate.come == 1)
+        before = asyncio.all_tasks()
+        search = store._search
+        await store.close()
+        assert search
+        assert search.done()
+        assert asyncio.all_tasks() <= before - {search}
+        await store.close()
+    await gate.close()
+    async with open_store(gate.dsn(database)) as store:
+        assert await store.domain(NAME)
+        store._better = await store._connect((9, 0))  # found, and not yet taken
+    assert await settles(database, 0)
+
+
+async def test_lookups_at_close(database: Database) -> None:
+    """At `close` lookups fail at once, those under way, those that wait and those that come later; none connects again."""
+    async with open_store(database.reader, deadline=10) as store:
+        assert await store.connect()
+        locker = await asyncpg.connect(database.owner)
+        async with locker.transaction():
+            await locker.execute("LOCK TABLE registry.domain")
+            begun = time.monotonic()
+            under_way = asyncio.create_task(store.domain(NAME))
+            await until(lambda: store._runner is not None and not store._domains.waiting)
+            waiting = asyncio.create_task(store.domain(parse_name("punktum.dk")))
+            await until(lambda: bool(store._domains.waiting))
+            await store.close()
+            results = await asyncio.gather(under_way, waiting, store.domain(NAME), return_exceptions=True)
+        await locker.close()
+        assert [str(result) for result in results] == ["stopping"] * 3
+        assert time.monotonic() - begun < 1
+        assert await store.connect() is False
+        assert await settles(database, 0)
+
+
+async def test_host_that_says_nothing_has_its_share(database: Database, gate: Gate) -> None:
+    """A host that takes connections and says nothing leaves the deadline's other share to the next; none stays open."""
+    await gate.open(held=True)
+    async with open_store(gate.dsn(database), deadline=1) as store:
+        for _ in range(3):
+            begun = time.monotonic()
+            assert await store.domain(NAME)
+            assert 0.4 < time.monotonic() - begun < 1
+            await cut(database)
+            await until(lambda: store._session is not None and store._session.connection.is_closed())
+        assert await store.domain(NAME)
+        assert await settles(database, 1)
+    await gate.close()  # which waits until all of those that came have gone
+
+
+async def test_silent_database_leaves_nothing_open() -> None:
+    """A database that takes every connection and says nothing costs no descriptor, however often it is tried."""
+    with temporary_folder() as folder, socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(folder / ".s.PGSQL.5432"))
+        silent.listen(100)
+        async with open_store(f"postgresql://whoisd_reader@/whois?host={folder},{folder}", deadline=0.1) as store:
+            open_files = []
+            for _ in range(20):
+                with pytest.raises(StoreError):
+                    await store.domain(NAME)
+                await asyncio.sleep(0.01)
+                open_files.append(len(os.listdir("/proc/self/fd")))  # noqa: PTH208 - no pathlib in a coroutine (ASYNC240)
+    assert max(open_files) - min(open_files) <= 1
+
+
+@pytest.mark.parametrize(("target", "admitted"), [("standby", False), ("read-only", False), ("prefer-standby", True)])
+async def test_primary_where_a_standby_is_wanted(database: Database, target: str, admitted: bool) -> None:
+    """A primary is taken when a standby is preferred and there is none; when one is required it is not: the log says so."""
+    async with open_store(f"{database.reader}&target_session_attrs={target}") as store:
+        with capture_logs() as events:
+            assert await store.connect() is admitted
+        assert await settles(database, int(admitted))
+    told = [(event["event"], event.get("cause")) for event in events]
+    wanted = ("store.unreachable", "no server that target_session_attrs admits")
+    assert told == [("store.connected", None) if admitted else wanted]
+
+
 # --- when the database is away -------------------------------------------------------------------------------------
 
 
@@ -421,6 +654,7 @@ def test_dead_log_costs_no_answer(database: Database) -> None:
     with subprocess.Popen([WHOISD, "serve"], env=environment(settings), stderr=subprocess.PIPE) as process:
         assert process.stderr
         port = next(json.loads(line)["port"] for line in process.stderr if b"server.listening" in line)
+        next(line for line in process.stderr if b"server.ready" in line)  # no worker is just connecting
         process.stderr.close()
         try:
             for _ in range(3):

@@ -4,12 +4,13 @@ import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import reduce
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from whoisd.config import Listen, Settings, load_settings
+from whoisd.config import Listen, NamedNetwork, Settings, load_settings
 from whoisd.errors import ConfigError
 from whoisd.notices import PHRASES_FOR_FREE
 
@@ -19,10 +20,28 @@ GOOD = f"[database]\ndsn = '{DSN}'\n"
 # Every setting: its variable, what is written in it, where it ends up, and as what.
 VARIABLES: list[tuple[str, str, str, object]] = [
     ("WHOISD_LISTEN", '[{"host": "192.0.2.1", "port": 4343}]', "listen", (Listen(host="192.0.2.1", port=4343),)),
+    ("WHOISD_SERVER__WORKERS", "128", "server.workers", 128),
     ("WHOISD_SERVER__READ_TIMEOUT", "2.5", "server.read_timeout", 2.5),
     ("WHOISD_SERVER__WRITE_TIMEOUT", "3", "server.write_timeout", 3.0),
     ("WHOISD_SERVER__GRACE", "4", "server.grace", 4.0),
     ("WHOISD_SERVER__MAX_CONNECTIONS", "7", "server.max_connections", 7),
+    ("WHOISD_LIMITS__FILE", "/var/lib/whoisd/sources", "limits.file", Path("/var/lib/whoisd/sources")),
+    ("WHOISD_LIMITS__RATE", "0.5", "limits.rate", 0.5),
+    ("WHOISD_LIMITS__BURST", "9", "limits.burst", 9),
+    ("WHOISD_LIMITS__CONNECTIONS", "8", "limits.connections", 8),
+    ("WHOISD_LIMITS__NETWORK_RATE", "unlimited", "limits.network_rate", "unlimited"),
+    ("WHOISD_LIMITS__NETWORK_BURST", "7", "limits.network_burst", 7),
+    ("WHOISD_LIMITS__NETWORK_CONNECTIONS", "6", "limits.network_connections", 6),
+    (
+        "WHOISD_NETWORK",
+        '[{"name": "cert", "cidrs": ["192.0.2.0/28", "2001:db8::/48"], "rate": "unlimited", "connections": 3}]',
+        "network",
+        (
+            NamedNetwork.model_validate(
+                {"name": "cert", "cidrs": ["192.0.2.0/28", "2001:db8::/48"], "rate": "unlimited", "connections": 3}
+            ),
+        ),
+    ),
     ("WHOISD_DATABASE__DSN", DSN, "database.dsn", DSN),
     ("WHOISD_DATABASE__OWNER_DSN", "postgres://owner@/whois", "database.owner_dsn", "postgres://owner@/whois"),
     ("WHOISD_DATABASE__DEADLINE", "0.5", "database.deadline", 0.5),
@@ -37,7 +56,13 @@ VARIABLES: list[tuple[str, str, str, object]] = [
     ("WHOISD_ANSWER__TERMS", "One line.\nAnother.", "answer.terms", "One line.\nAnother."),
     ("WHOISD_LOG__LEVEL", "debug", "log.level", "debug"),
     ("WHOISD_LOG__FORMAT", "json", "log.format", "json"),
+    ("WHOISD_LOG__CLIENT", "hash", "log.client", "hash"),
+    ("WHOISD_METRICS__ENABLED", "false", "metrics.enabled", False),
+    ("WHOISD_METRICS__ENABLED", "True", "metrics.enabled", True),
+    ("WHOISD_METRICS__HOST", "::1", "metrics.host", "::1"),
+    ("WHOISD_METRICS__PORT", "0", "metrics.port", 0),
 ]
+SECTIONS = "answer, database, disclosure, limits, listen, log, metrics, network, server"
 
 
 @pytest.fixture(autouse=True)
@@ -84,23 +109,36 @@ def test_defaults(file: Path) -> None:
     file.write_text(GOOD)
     settings = load_settings(file)
     assert [(listen.host, listen.port) for listen in settings.listen] == [("0.0.0.0", 43), ("::", 43)]  # noqa: S104 - compared
+    assert {(listen.proxy, listen.trusted) for listen in settings.listen} == {(False, ())}
     assert settings.server.model_dump() == {
+        "workers": None,
         "read_timeout": 10.0,
         "write_timeout": 10.0,
         "grace": 10.0,
         "max_connections": 10_000,
     }
+    assert settings.limits.model_dump() == {
+        "file": Path("/run/whoisd/sources"),
+        "rate": 1.0,
+        "burst": 5,
+        "connections": 20,
+        "network_rate": 10.0,
+        "network_burst": 100,
+        "network_connections": 200,
+    }
+    assert settings.network == ()
+    assert settings.metrics.model_dump() == {"enabled": True, "host": "127.0.0.1", "port": 9043}
     assert (settings.database.owner_dsn, settings.database.deadline) == (None, 1.5)
     assert settings.disclosure.in_force_from == datetime(2025, 11, 3, 13, 0, tzinfo=UTC)
     assert settings.disclosure.withheld_email == "redacted"
     assert settings.answer.operator == "the registry operator"
     assert settings.answer.terms.startswith("The data below is published")
-    assert settings.log.model_dump() == {"level": "info", "format": "auto"}
+    assert settings.log.model_dump() == {"level": "info", "format": "auto", "client": "address"}
 
 
 def test_every_setting_has_a_variable() -> None:
     """The table of this file holds every setting that there is."""
-    assert sorted(settings_of(Settings)) == sorted(path for _, _, path, _ in VARIABLES)
+    assert sorted(settings_of(Settings)) == sorted({path for _, _, path, _ in VARIABLES})
 
 
 @pytest.mark.parametrize(("variable", "text", "path", "value"), VARIABLES)
@@ -131,7 +169,7 @@ def test_section_as_json(monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
     """A whole section can be given in the environment as JSON; what it leaves out stays as the file has it."""
     file.write_text(GOOD + "[log]\nlevel = 'error'\n")
     monkeypatch.setenv("WHOISD_LOG", '{"format": "console"}')
-    assert load_settings(file).log.model_dump() == {"level": "error", "format": "console"}
+    assert load_settings(file).log.model_dump() == {"level": "error", "format": "console", "client": "address"}
 
 
 def test_default_file(tmp_path: Path) -> None:
@@ -207,8 +245,8 @@ def test_wrong_types_in_the_file(file: Path, text: str, key: str) -> None:
     ("variable", "text", "fault"),
     [
         ("WHOISD_DATABASE__DEDLINE", "1", "database.dedline: not a setting; the README lists them all"),
-        ("WHOISD_SEVER__GRACE", "1", "not a setting; sections are answer, database, disclosure, listen, log, server"),
-        ("WHOISD_DSN", DSN, "not a setting; sections are answer, database, disclosure, listen, log, server"),
+        ("WHOISD_SEVER__GRACE", "1", f"not a setting; sections are {SECTIONS}"),
+        ("WHOISD_DSN", DSN, f"not a setting; sections are {SECTIONS}"),
         ("WHOISD_DATABASE__DEADLINE", "61", "database.deadline: Input should be less than or equal to 60"),
         ("WHOISD_SERVER__GRACE", "-1", "server.grace: Input should be greater than 0"),
         ("WHOISD_LOG__FORMAT", "xml", "log.format: Input should be 'auto', 'json' or 'console'"),
@@ -333,7 +371,9 @@ def test_settings_are_frozen(file: Path) -> None:
     """Settings do not change once they are read."""
     file.write_text(GOOD)
     settings = load_settings(file)
-    for section, key in ((settings, "log"), (settings.server, "grace"), (settings.listen[0], "port")):
+    for section, key in (
+        (settings, "log"), (settings.server, "grace"), (settings.listen[0], "port"), (settings.limits, "rate")
+    ):  # fmt: skip
         with pytest.raises(ValidationError, match="frozen"):
             setattr(section, key, 1)
 
@@ -411,3 +451,193 @@ def test_listen(file: Path, listen: str, fault: str) -> None:
     """A wrong address to listen on is one fault, and so is none at all."""
     file.write_text(listen + GOOD)
     assert faults(file) == [f"{file}: {fault}"]
+
+
+# --- limits, named networks, balancers and metrics -------------------------------------------------------------------
+
+CERT = "[[network]]\nname = 'cert'\ncidrs = ['192.0.2.0/28']\nrate = 5\n"
+PROXY = "[[listen]]\nhost = '192.0.2.1'\nproxy = true\ntrusted = ['10.0.0.0/8', '2001:db8::1']\n"
+A_NAME = (
+    "must be 1 to 32 of a-z, 0-9, _ and -, beginning with a letter, and not 'other'; it names the network"
+    " in logs and metrics"
+)
+SEVERAL = "must be a list; a section of it is written with two brackets"
+HOST_BITS = "has bits beyond its prefix; the network is"
+A_RATE = "must be a number from 0.001 to 1000000, or 'unlimited'"
+
+
+def many(count: int) -> str:
+    """So many named networks."""
+    return "".join(
+        f"[[network]]\nname = 'n{it}'\ncidrs = ['10.0.{it}.0/24']\nrate = 1\nconnections = 1\n" for it in range(count)
+    )
+
+
+def test_named_network(file: Path) -> None:
+    """A named network needs a name, networks and a rate; burst and connections have defaults."""
+    file.write_text(GOOD + CERT)
+    assert [network.model_dump() for network in load_settings(file).network] == [
+        {"name": "cert", "cidrs": (ip_network("192.0.2.0/28"),), "rate": 5.0, "burst": 5, "connections": 100}
+    ]
+
+
+def test_listener_for_balancers(file: Path) -> None:
+    """A listener for balancers knows their networks; a single address is one too."""
+    file.write_text(GOOD + PROXY)
+    (listen,) = load_settings(file).listen
+    assert (listen.proxy, listen.trusted) == (True, (ip_network("10.0.0.0/8"), ip_network("2001:db8::1/128")))
+
+
+@pytest.mark.parametrize(("rate", "value"), [("0.001", 0.001), ("1000000", 1e6), ("2", 2.0), ("'unlimited'", "unlimited")])
+def test_rates(file: Path, rate: str, value: float | str) -> None:
+    """A rate is a number, from one in a thousand seconds to a million a second, or unlimited."""
+    file.write_text(f"{GOOD}[limits]\nrate = {rate}\nnetwork_rate = {rate}\n" + CERT.replace("rate = 5", f"rate = {rate}"))
+    settings = load_settings(file)
+    assert [settings.limits.rate, settings.limits.network_rate, settings.network[0].rate] == [value] * 3
+
+
+@pytest.mark.parametrize(
+    "rate", ["0", "0.0009", "-1", "1000001", "inf", "nan", "true", "'fast'", "'Unlimited'", "''", "[1]"]
+)
+def test_rates_that_are_none(file: Path, rate: str) -> None:
+    """What is no rate is one fault, which says what one is: a misspelt limit is never no limit."""
+    file.write_text(f"{GOOD}[limits]\nrate = {rate}\n" + CERT.replace("rate = 5", f"rate = {rate}"))
+    assert faults(file) == [f"{file}: limits.rate: {A_RATE}", f"{file}: network.0.rate: {A_RATE}"]
+
+
+@pytest.mark.parametrize("key", ["burst", "connections", "network_burst", "network_connections"])
+@pytest.mark.parametrize(
+    ("value", "fault"),
+    [
+        ("0", "Input should be greater than or equal to 1"),
+        ("1000001", "Input should be less than or equal to"),
+        ("true", "must be a number"),
+        ("1.5", "Input should be a valid integer"),
+        ("'unlimited'", "Input should be a valid integer"),
+    ],
+)
+def test_counts_in_limits(file: Path, key: str, value: str, fault: str) -> None:
+    """How many at once is a whole number from one up, of queries and of connections."""
+    file.write_text(f"{GOOD}[limits]\n{key} = {value}\n")
+    [said] = faults(file)
+    assert said.startswith(f"{file}: limits.{key}: {fault}")
+
+
+@pytest.mark.parametrize(("key", "most"), [("burst", 100_000), ("connections", 1_000_000)])
+def test_most_in_limits(file: Path, key: str, most: int) -> None:
+    """The most that can be had at once is taken, and one more is not."""
+    file.write_text(f"{GOOD}[limits]\n{key} = {most}\nnetwork_{key} = {most}\n")
+    assert getattr(load_settings(file).limits, f"network_{key}") == most
+    file.write_text(f"{GOOD}[limits]\n{key} = {most + 1}\n")
+    assert faults(file) == [f"{file}: limits.{key}: Input should be less than or equal to {most}"]
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("[limits]\nfile = ''\n", "limits.file: must name a file"),
+        ("[limits]\nfile = '/'\n", "limits.file: must name a file"),
+        ("[server]\nworkers = 0\n", "server.workers: Input should be greater than or equal to 1"),
+        ("[server]\nworkers = 129\n", "server.workers: Input should be less than or equal to 128"),
+        ("[server]\nworkers = true\n", "server.workers: must be a number"),
+        ("[log]\nclient = 'ip'\n", "log.client: Input should be 'address', 'hash' or 'none'"),
+        ("[metrics]\nenabled = 1\n", "metrics.enabled: must be true or false"),
+        ("[metrics]\nhost = 'localhost'\n", "metrics.host: must be an IPv4 or IPv6 address"),
+        ("[metrics]\nport = 65536\n", "metrics.port: Input should be less than or equal to 65535"),
+        ("[metrics]\nport = -1\n", "metrics.port: Input should be greater than or equal to 0"),
+        (CERT.replace("cert", "Cert"), f"network.0.name: {A_NAME}"),
+        (CERT.replace("cert", ""), f"network.0.name: {A_NAME}"),
+        (CERT.replace("cert", "1st"), f"network.0.name: {A_NAME}"),
+        (CERT.replace("cert", "a" * 33), f"network.0.name: {A_NAME}"),
+        (CERT.replace("'cert'", '"cert\\n"'), f"network.0.name: {A_NAME}"),
+        (CERT.replace("cert", "other"), f"network.0.name: {A_NAME}"),
+        (CERT.replace("'192.0.2.0/28'", ""), "network.0.cidrs: must have at least one address"),
+        (CERT.replace("/28", "/33"), "network.0.cidrs.0: must be a network, as in 192.0.2.0/24"),
+        (CERT.replace("2.0/28", "2.7/28"), f"network.0.cidrs.0: {HOST_BITS}: 192.0.2.0/28"),
+        (CERT.replace("'192.0.2.0/28'", "7"), "network.0.cidrs.0: must be a network, as in 192.0.2.0/24 or 2001:db8::/48"),
+        (
+            CERT.replace("192.0.2.0/28", "::ffff:192.0.2.0/124"),
+            "network.0.cidrs.0: must be written as IPv4, which its addresses count as",
+        ),
+        (CERT.replace("['192.0.2.0/28']", "'192.0.2.0/28'"), "network.0.cidrs: must be a list"),
+        (CERT + "colour = 'red'\n", "network.0.colour: not a setting; the README lists them all"),
+        (CERT + "burst = 0\n", "network.0.burst: Input should be greater than or equal to 1"),
+        (CERT + "connections = 0\n", "network.0.connections: Input should be greater than or equal to 1"),
+        (CERT.replace("[[network]]", "[network]"), f"network: {SEVERAL}, [[network]]"),
+        (CERT + CERT.replace(".2.", ".3."), "network.1.name: is the name of one before it"),
+        (
+            CERT + CERT.replace("cert", "nmc"),
+            "network.1.cidrs: 192.0.2.0/28 is given twice; which limits it has must be settled",
+        ),
+        (
+            CERT + "connections = 10000\n",
+            "network: connections add up to 10000, which leaves others no room in server.max_connections (10000)",
+        ),
+        (
+            many(9) + "[server]\nmax_connections = 9\n",
+            "network: connections add up to 9, which leaves others no room in server.max_connections (9)",
+        ),
+        (many(65), "network: Tuple should have at most 64 items after validation, not 65"),
+        (
+            PROXY.replace("trusted", "# "),
+            "listen.0: trusted: required with proxy; a header from anyone could carry any address",
+        ),
+        (PROXY.replace("proxy = true", "proxy = false"), "listen.0: trusted: is for a listener with proxy = true"),
+        (PROXY.replace("proxy = true", "proxy = 1"), "listen.0.proxy: must be true or false"),
+        (PROXY.replace("10.0.0.0/8", "10.0.0.1/8"), f"listen.0.trusted.0: {HOST_BITS}: 10.0.0.0/8"),
+        (PROXY + PROXY.replace("true", "true\nport = 43"), "listen.1: the same address as one before it"),
+    ],
+)  # fmt: skip
+def test_faults_in_what_is_limited(file: Path, text: str, fault: str) -> None:
+    """A fault in the limits, the named networks, the listeners or the metrics is one line with its key."""
+    file.write_text(GOOD + text)
+    assert faults(file) == [f"{file}: {fault}"]
+
+
+def test_as_many_networks_as_there_can_be(file: Path) -> None:
+    """There are so many named networks at most, and they may have all connections but one."""
+    file.write_text(GOOD + many(64) + "[server]\nmax_connections = 65\n")
+    assert len(load_settings(file).network) == 64
+
+
+def test_network_without_a_rate(file: Path) -> None:
+    """A named network states its rate: none is never unlimited."""
+    file.write_text(GOOD + CERT.replace("rate = 5", ""))
+    [fault] = faults(file)
+    assert fault.startswith(f"{file}: network.0.rate: required")
+
+
+def test_two_that_listen_anywhere(file: Path) -> None:
+    """Port 0 is another port each time, and one address may have several ports."""
+    listen = "[[listen]]\nhost = '::1'\nport = {}\n"
+    file.write_text(GOOD + "".join(map(listen.format, (0, 0, 43, 44))))
+    assert len(load_settings(file).listen) == 4
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "fault"),
+    [
+        ("WHOISD_LIMITS__RATE", "fast", f"limits.rate: {A_RATE}"),
+        ("WHOISD_LIMITS__RATE", "nan", f"limits.rate: {A_RATE}"),
+        ("WHOISD_LIMITS__RTE", "1", "limits.rte: not a setting; the README lists them all"),
+        ("WHOISD_SERVER__WORKERS", "0", "server.workers: Input should be greater than or equal to 1"),
+        (
+            "WHOISD_NETWORK",
+            '[{"name": "a", "cidrs": ["192.0.2.0/24"], "rate": 1}, {"name": "a", "cidrs": ["192.0.3.0/24"], "rate": 1}]',
+            "network.1.name: is the name of one before it",
+        ),
+        ("WHOISD_LISTEN", '[{"host": "::1"}, {"host": "0:0::1"}]', "listen.1: the same address as one before it"),
+        (
+            "WHOISD_LISTEN",
+            '[{"host": "::1", "proxy": true}]',
+            "listen.0: trusted: required with proxy; a header from anyone could carry any address",
+        ),
+    ],
+)
+def test_faults_in_variables_of_what_is_limited(
+    monkeypatch: pytest.MonkeyPatch, file: Path, variable: str, text: str, fault: str
+) -> None:
+    """A fault in the limits, networks or listeners that the environment gives names the variable and the key."""
+    file.write_text(GOOD)
+    monkeypatch.setenv(variable, text)
+    assert faults(file) == [f"{variable}: {fault}"]

@@ -1,14 +1,22 @@
-"""The log: an event for every outcome, one line of JSON each, and no fact that is not there."""
+"""The log: an event for every outcome, one line each, none of which makes anybody wait; and what it calls a client."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import date, datetime, timedelta
+from hashlib import blake2b
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from pathlib import Path
+from typing import Final
 
 import orjson
 import pytest
 import structlog
+from support import PATIENCE, environment
 
 from whoisd.errors import Outcome
-from whoisd.log import EVENTS, log_query, open_log
+from whoisd.log import EVENTS, ClientNames, log_query, open_log
 
 
 @pytest.fixture(autouse=True)
@@ -93,3 +101,172 @@ def test_console(capsys: pytest.CaptureFixture[str]) -> None:
     assert line.count("\n") == 1
     assert not line.startswith("{")
     assert all(word in line for word in ("query.answered", "outcome", "help", "192.0.2.7"))
+
+
+# --- lines that nobody takes -----------------------------------------------------------------------------------------
+
+# Logs this many events, then says on standard output how many were lost before and behind a word that it waits for.
+WRITE: Final = """
+import sys
+from whoisd.log import open_log
+lost = []
+log = open_log("info", sys.argv[1], lambda: lost.append(1))
+for number in range(int(sys.argv[2])):
+    log.info("test.filled", number=number, text="x" * 100)
+print(len(lost), flush=True)
+sys.stdin.readline()
+log.info("test.after")
+print(len(lost), flush=True)
+"""
+
+
+def written(end: int, form: str, events: int, *, read: bool = True) -> tuple[list[int], bytes]:
+    """Let a process log to this end of a pipe that nobody reads; then read it. How many lines it lost, and the others."""
+    command = [sys.executable, "-c", WRITE, form, str(events)]
+    buffered = {name: value for name, value in environment().items() if name != "PYTHONUNBUFFERED"}
+    process = subprocess.Popen(command, env=buffered, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=end, text=True)
+    os.close(end)
+    with process:
+        assert process.stdin
+        assert process.stdout
+        lost = [int(process.stdout.readline())]
+        yet = b""
+        if read:
+            yet = os.read(READERS[-1], 1 << 20)
+        process.stdin.write("\n")
+        process.stdin.flush()
+        lost.append(int(process.stdout.readline()))
+        assert process.wait(PATIENCE) == 0
+    while read and (more := os.read(READERS[-1], 1 << 20)):
+        yet += more
+    return lost, yet
+
+
+READERS: Final[list[int]] = []
+
+
+@pytest.fixture
+def pipe() -> Iterator[int]:
+    """The end of a pipe to write to; the other is in READERS."""
+    reader, writer = os.pipe()
+    READERS.append(reader)
+    yield writer
+    os.close(READERS.pop())
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_a_reader_that_is_slow(pipe: int, form: str) -> None:
+    """Where nobody reads the log nobody waits: lines are lost whole and counted, and those after them are written again."""
+    lost, said = written(pipe, form, 2000)
+    lines = said.splitlines()
+    assert said.endswith(b"\n")
+    assert 0 < lost[0] < 2000
+    assert lost[1] == lost[0]
+    assert len(lines) == 2001 - lost[0]
+    assert b"test.after" in lines[-1]
+    if form == "json":
+        assert [orjson.loads(line)["number"] for line in lines[:-1]] == [*range(2000 - lost[0])]
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_a_reader_that_is_gone(pipe: int, form: str) -> None:
+    """Where the reader of the log is gone every line is counted as lost, from the first on, and nothing else happens."""
+    os.close(READERS[-1])
+    lost, _ = written(pipe, form, 300, read=False)
+    READERS[-1] = os.open(os.devnull, os.O_RDONLY)  # for the fixture to close
+    assert lost == [300, 301]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no device that is always full")
+def test_a_disk_that_is_full() -> None:
+    """Where the log is a file on a full disk every line is counted as lost, and nothing else happens."""
+    lost, _ = written(os.open("/dev/full", os.O_WRONLY), "json", 300, read=False)
+    assert lost == [300, 301]
+
+
+def test_no_line_is_lost_where_all_are_read(capsys: pytest.CaptureFixture[str]) -> None:
+    """A line that was written is not counted as lost."""
+    lost: list[int] = []
+    log = open_log("info", "json", lambda: lost.append(1))
+    for _ in range(100):
+        log_query(log, Outcome.HELP)
+    assert (lost, capsys.readouterr().err.count("\n")) == ([], 100)
+
+
+# --- what the log calls a client -------------------------------------------------------------------------------------
+
+DAY: Final = date(2025, 12, 31)
+KEY: Final = bytes(range(32))
+ADDRESS: Final = ip_address("192.0.2.7")
+
+
+def named(address: str, today: date = DAY, key: bytes = KEY) -> str | None:
+    return ClientNames("hash", key, DAY).name(ip_address(address), today)
+
+
+@pytest.mark.parametrize("address", [IPv4Address("192.0.2.7"), IPv6Address("2001:db8::7")])
+def test_client_by_address(address: IPv4Address | IPv6Address) -> None:
+    """By `address` a client is called by its address, and by `none` not at all."""
+    assert ClientNames("address", KEY, DAY).name(address, DAY) == str(address)
+    assert ClientNames("none", KEY, DAY).name(address, DAY) is None
+
+
+@pytest.mark.parametrize("form", ["address", "hash", "none"])
+def test_client_that_is_not_known(form: str) -> None:
+    """A client without an address is called nothing, rather than something that is not so."""
+    assert ClientNames(form, KEY, DAY).name(None, DAY) is None
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("192.0.2.0", "192.0.2.255", True),
+        ("192.0.2.255", "192.0.3.0", False),
+        ("192.0.2.0", "192.0.1.255", False),
+        ("2001:db8:7::", "2001:db8:7:ffff:ffff:ffff:ffff:ffff", True),
+        ("2001:db8:7::", "2001:db8:6:ffff::", False),
+        ("2001:db8:7::", "2001:db8:8::", False),
+    ],
+)
+def test_hash_is_of_the_network(one: str, other: str, same: bool) -> None:
+    """By `hash` all addresses of an IPv4 /24 or IPv6 /48 are called alike, and those of another network otherwise."""
+    assert (named(one) == named(other)) is same
+
+
+def test_hash_tells_nothing_without_the_key() -> None:
+    """The hash is 16 hexadecimal digits, keyed: it holds nothing of the address, and with another key it is another."""
+    name = named("192.0.2.7")
+    assert name == blake2b(b"192.0.2.0/24", key=KEY, digest_size=8).hexdigest()
+    assert name != named("192.0.2.7", key=KEY[::-1])
+    assert name != blake2b(b"192.0.2.0/24", digest_size=8).hexdigest()
+
+
+def test_hash_changes_daily() -> None:
+    """A network is called alike all day and otherwise on each other day, by every process that began with one key."""
+    names = [named("192.0.2.7", DAY + timedelta(days)) for days in range(400)]
+    assert len({*names}) == 400
+    going_on = ClientNames("hash", KEY, DAY)
+    assert [going_on.name(ADDRESS, DAY + timedelta(days)) for days in range(400) for _ in range(2)] == [
+        name for name in names for _ in range(2)
+    ]
+
+
+def test_key_of_the_days_before_is_gone() -> None:
+    """A process that starts later is given the key of its day, from which those of the days before cannot be had."""
+    names = ClientNames("hash", KEY, DAY)
+    keys = [names.advance(DAY + timedelta(days)) for days in (0, 1, 2, 2)]
+    assert keys[0] == KEY
+    assert keys[2] == keys[3]
+    assert len({*keys}) == 3
+    assert {len(key) for key in keys} == {32}
+    assert names._key == keys[2]
+    later = ClientNames("hash", keys[2], DAY + timedelta(2))
+    assert later.name(ADDRESS, DAY + timedelta(2)) == named("192.0.2.7", DAY + timedelta(2))
+
+
+def test_a_clock_set_back_over_midnight() -> None:
+    """A day that has been is not gone back to: the key of the later day is used."""
+    names = ClientNames("hash", KEY, DAY)
+    tomorrow = names.name(ADDRESS, DAY + timedelta(1))
+    assert names.name(ADDRESS, DAY) == tomorrow
+    assert names.name(ADDRESS, DAY + timedelta(1)) == tomorrow

@@ -14,14 +14,21 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from support import PATIENCE, Service
 
-from whoisd import registry, server, store, wire
-from whoisd.config import DEFAULT_TERMS, IN_FORCE_FROM, Listen, Settings
+from whoisd import connection, observer, probe, proxy, registry, sockets, sources, store, supervisor, wire
+from whoisd.cli import main
+from whoisd.config import DEFAULT_TERMS, IN_FORCE_FROM, Settings
 from whoisd.disclosure import RULES, Reason
 from whoisd.errors import Outcome
 from whoisd.log import EVENTS
+from whoisd.memory import LEDGER_SIZE
+from whoisd.metrics import Board, BoardCollector, Facts
 from whoisd.records import DomainRecord, HostRecord, RegistrantRecord, RegistrarRecord
 
 LISTEN = "`0.0.0.0` and `::`, port 43"
+SECTIONS = {
+    "listen": FieldInfo(default=LISTEN, description="address to listen on; may be repeated"),
+    "network": FieldInfo(default=None, description=f"a network with limits of its own; up to {sources.MOST_NAMED}"),
+}
 README = Path(__file__).parents[2] / "README.md"
 
 
@@ -74,8 +81,8 @@ def settings() -> Iterator[tuple[str, FieldInfo]]:
     for section, info in Settings.model_fields.items():
         model: Any = info.annotation
         if get_origin(model) is tuple:
-            yield f"[[{section}]]", FieldInfo(default=LISTEN, description="address to listen on; may be repeated")
-            yield from ((f"[[{section}]] {name}", field) for name, field in Listen.model_fields.items())
+            yield f"[[{section}]]", SECTIONS[section]
+            yield from ((f"[[{section}]] {name}", field) for name, field in get_args(model)[0].model_fields.items())
         else:
             assert issubclass(model, BaseModel)
             yield from ((f"{section}.{name}", field) for name, field in model.model_fields.items())
@@ -90,7 +97,9 @@ def default(field: FieldInfo) -> str:
         return "three lines; see the answer above"
     if field.default == IN_FORCE_FROM:
         return f"`{IN_FORCE_FROM.isoformat()}`"
-    return "none" if field.default is None else f"`{field.default}`"
+    if field.default in (None, ()):
+        return "none"
+    return f"`{str(field.default).lower() if isinstance(field.default, bool) else field.default}`"
 
 
 def values(field: FieldInfo) -> str:
@@ -112,13 +121,23 @@ def test_limits(rewrite: bool) -> None:
     """The README lists every fixed limit with its number."""
     body = [
         ["length of a query line, its end not counted", f"{wire.LINE_LIMIT:,} bytes"],
-        ["input read and thrown away behind a query; then it is left unread", f"{server.DRAIN_LIMIT // 2**20} MiB"],
-        ["connections that wait to be accepted (the kernel lowers it to `net.core.somaxconn`)", f"{server.BACKLOG:,}"],
+        ["length of a PROXY header", f"{proxy.LIMIT:,} bytes"],
+        ["input read and thrown away behind a query; then it is left unread", f"{connection.DRAIN_LIMIT // 2**20} MiB"],
+        ["connections that wait to be accepted (the kernel lowers it to `net.core.somaxconn`)", f"{sockets.BACKLOG:,}"],
         ["what is kept of the room for open files (`ulimit -n`, less 64) for connections that are refused", "a fifth"],
-        ["for a client refused for the number of connections to take that and close", f"{server.REFUSAL_DRAIN:g} s"],
-        ["what a client refused for the number of connections is told to wait", f"{server.OVERLOAD_RETRY} s"],
+        ["for a client refused at the door to take that and close", f"{connection.REFUSAL_DRAIN:g} s"],
+        ["what a client refused for the number of connections is told to wait", f"{sources.CONNECTIONS_RETRY} s"],
+        ["bans: the first, second, third, and each one after", ", ".join(f"{seconds:,.0f} s" for seconds in sources.BANS)],
+        ["without a ban, after which one of those before is forgotten", f"{sources.FORGIVEN_AFTER:,.0f} s"],
+        ["sources and networks that are remembered at once", f"{sources.ENTRIES:,}, in {LEDGER_SIZE / 2**20:.0f} MiB"],
+        ["workers", f"{sources.MOST_WORKERS}"],
+        ["without a sign of life, after which a worker is replaced", f"{supervisor.HANGS_AFTER:g} s"],
+        ["pause before a process that keeps dying is started again", f"up to {supervisor.LONGEST_PAUSE:g} s"],
+        ["for whoever asks for metrics to send the request and take the answer", f"{observer.PATIENCE:g} s"],
+        ["length of an answer that `probe` takes", f"{probe.ANSWER_LIMIT // 2**20} MiB"],
         ["names fetched from the database together", f"{store.LARGEST_BATCH}"],
         ["pause between tries to reach the database, in which queries fail at once", f"{store.RETRY_PAUSE:g} s"],
+        ["pause between looks for a better database host than the one in use", f"{store.BETTER_PAUSE:g} s"],
         ["statement timeout of a lookup", "two thirds of `database.deadline`"],
         ["faults that one load reports", f"{registry.MOST_FAULTS}"],
     ]
@@ -133,6 +152,25 @@ def test_reasons() -> None:
 def test_outcomes() -> None:
     """The README has a row for each outcome, with its event."""
     assert sorted((row[0], row[1]) for row in rows("outcomes")) == sorted((f"`{o}`", f"`{EVENTS[o]}`") for o in Outcome)
+
+
+def test_commands() -> None:
+    """The README has a row for each command."""
+    named = {re.findall(r"`whoisd (\w+)(?: (list|lift))?", row[0])[0] for row in rows("commands")}
+    groups = {name: getattr(command, "commands", {}) for name, command in main.commands.items()}
+    assert named == {(name, sub) for name, subs in groups.items() for sub in (subs or {"": None})}
+
+
+def test_metrics(rewrite: bool) -> None:
+    """The README lists every metric with its labels and what it tells."""
+    board = Board(memoryview(bytearray(Board.size(1))), 1)
+    body = []
+    for metric in BoardCollector(board, Facts(0, {}, 0.0, {})).collect():
+        samples = [sample for sample in metric.samples if not sample.name.endswith(("_sum", "_created"))]
+        labels = ", ".join(f"`{label}`" for label in samples[0].labels)
+        name = metric.name + {"counter": "_total", "info": "_info"}.get(metric.type, "")
+        body.append([f"`{name}`", metric.type, labels, metric.documentation])
+    check("metrics", table(["metric", "type", "labels", "what it tells"], body), rewrite=rewrite)
 
 
 def test_records() -> None:

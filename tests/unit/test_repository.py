@@ -30,3 +30,11 @@ def test_every_ignored_check_has_its_reason() -> None:
     assert lines == []
     ignores = (ROOT / "pyproject.toml").read_text(encoding="utf-8").partition("ignore = [")[2].partition("\n]")[0]
     assert [line for line in ignores.splitlines() if line.strip() and "#" not in line] == []
+
+
+def test_lock_files_agree() -> None:
+    """What a server is installed from is a part of what is tested: the same versions, with the same hashes."""
+    pins = {
+        line for line in (ROOT / "requirements-server.lock").read_text().splitlines() if not line.lstrip().startswith("#")
+    }
+    assert pins <= set((ROOT / "requirements.lock").read_text().splitlines())

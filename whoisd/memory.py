@@ -1,0 +1,75 @@
+"""Memory that processes share: the file of the ledger of sources, and what a supervisor and its workers count in.
+
+A file, so that rates and bans outlive a restart and `whoisd bans` can reach them.
+"""
+
+import fcntl
+import mmap
+import os
+import secrets
+from pathlib import Path
+from typing import Final
+
+from whoisd.errors import ConfigError
+from whoisd.sources import ENTRIES, ENTRY, HEADER, Ledger, Secret
+
+LEDGER_SIZE: Final = HEADER + ENTRIES * ENTRY
+
+
+def anonymous(size: int) -> memoryview:
+    """Return so many bytes, zero, that processes forked from this one share with it."""
+    return memoryview(mmap.mmap(-1, size))
+
+
+def open_ledger(path: Path, *, create: bool) -> Ledger:
+    """Map the file of the ledger, made anew with `create` when it is missing or of another form.
+
+    Raises `ConfigError`, which names the key and what to do.
+    """
+    try:
+        if create:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _see_to(path)
+        memory = _map(path)
+        if not Ledger.is_valid(memory):
+            raise ConfigError(f"limits.file: {path}: is not a file of this version's; no server runs with it")
+    except OSError as error:
+        if isinstance(error, FileNotFoundError) and not create:
+            raise ConfigError(f"limits.file: {path}: is not there; no server runs with this configuration") from None
+        raise ConfigError(
+            f"limits.file: {path}: {error.strerror}; name a file that the server's account may write, on a disk with"
+            f" {LEDGER_SIZE >> 20} MiB to spare"
+        ) from None
+    return Ledger(memory)
+
+
+def _see_to(path: Path) -> None:
+    """Make the file unless it is there and good. A new one takes its name when it is whole; the old stays with its users."""
+    lock = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two servers that start at once make one file
+        if path.exists() and Ledger.is_valid(_map(path)):
+            return
+        unfinished = path.with_name(f"{path.name}.unfinished")
+        unfinished.unlink(missing_ok=True)
+        file = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            os.posix_fallocate(file, 0, LEDGER_SIZE)  # a mapped page for which the disk has no room is a crash
+        finally:
+            os.close(file)
+        Ledger.format(_map(unfinished), Secret.of(secrets.token_bytes(16)))
+        unfinished.rename(path)
+    finally:
+        os.close(lock)
+
+
+def _map(path: Path) -> memoryview:
+    file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        size = os.fstat(file).st_size
+        if size != LEDGER_SIZE:
+            return memoryview(b"")
+        # Mapped at once, so that a worker's memory does not grow with the sources that it sees.
+        return memoryview(mmap.mmap(file, size, flags=mmap.MAP_SHARED | mmap.MAP_POPULATE))
+    finally:
+        os.close(file)

@@ -1,0 +1,471 @@
+"""The process that keeps a server up: it opens the sockets, forks the workers, and replaces them. It serves nothing itself.
+
+It compares what runs with what should, and starts or ends a process to bring the one nearer to the other; a death, a
+reload and a start are all the same to it. Its order is that of `run`: look who ended, start what is missing, end what is
+not wanted or hangs, wait for the next event.
+
+    SIGHUP            read the configuration anew; if it is good, replace the workers by it one by one, else go on by the old
+    SIGTERM, SIGINT   stop accepting, let open connections end within the grace period, cut the rest
+"""
+
+import ctypes
+import gc
+import math
+import os
+import secrets
+import select
+import signal
+import socket
+import struct
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from time import monotonic, time
+from typing import Final, NamedTuple, NoReturn
+
+import uvloop
+
+from whoisd.config import Settings
+from whoisd.dsn import parse_dsn
+from whoisd.errors import ConfigError, whereabouts
+from whoisd.log import ClientNames, Logger, open_log
+from whoisd.memory import anonymous, open_ledger
+from whoisd.metrics import Board
+from whoisd.observer import PATIENCE, Watch, observe
+from whoisd.server import RETIRE, STOP, Post, Stage
+from whoisd.server import run as work
+from whoisd.sockets import Listener, open_socket, raise_descriptor_limit
+from whoisd.sources import MOST_NAMED, Allowance, Connections, Limits, Named, Sources
+from whoisd.store import Store
+from whoisd.systemd import Notifier
+
+STEADY_AFTER: Final = 10.0  # seconds: a process that ends sooner may do so again, so the next one waits
+FIRST_PAUSE: Final = 0.5  # seconds before the second start in a row; each further one waits twice as long
+LONGEST_PAUSE: Final = 30.0
+HANGS_AFTER: Final = 20.0  # seconds without a sign of life, after which a worker is killed
+CUT_AFTER: Final = 5.0  # seconds beyond the grace period, after which a worker that was told to end is killed
+TICK: Final = 0.5  # seconds between two looks when nothing happens
+
+_SUPERVISOR_ROW: Final = 0
+_OBSERVER: Final = -1  # the observer's slot; workers have 0 and up
+_PR_SET_PDEATHSIG: Final = 1
+
+Load = Callable[[], Settings]
+
+
+@dataclass(slots=True)
+class Child:
+    """A process of ours. It is killed when it was told to end and has not done so by `ends_by`."""
+
+    slot: int
+    row: int
+    generation: int
+    started: float
+    stage: Stage = Stage.STARTING
+    ends_by: float | None = None
+
+
+class Supervisor:
+    """A server, from start to stop. Made by `serve`."""
+
+    def __init__(self, settings: Settings, listeners: Sequence[Listener], metrics: socket.socket | None) -> None:
+        self._settings = settings
+        self._listeners = listeners
+        self._metrics = metrics
+        self._workers = settings.server.workers or len(os.sched_getaffinity(0))
+        rows = 1 + 2 * (1 + self._workers)  # ours, and twice the others', for those that end and those that follow
+        self._board = Board(anonymous(Board.size(rows)), rows)
+        self._tally = self._board.tally(_SUPERVISOR_ROW)
+        self._ledger = open_ledger(settings.limits.file, create=True)
+        self._open_connections = anonymous(Connections.size(rows))
+        self._numbers: dict[str, int] = {}
+        self._names_key, self._names_day = secrets.token_bytes(32), datetime.now(UTC).date()
+        self._log = self._open_log()
+        self._most = raise_descriptor_limit(settings.server.max_connections, self._log)
+        self._limits = self._limits_of(settings)
+        self._notifier = Notifier()
+        self._pid = os.getpid()
+        self._children: dict[int, Child] = {}
+        self._generation = 0
+        self._announced = -1  # the generation that is known to serve
+        self._stopping = False
+        self._failures = 0  # processes that ended soon after their start, in a row
+        self._start_at = 0.0  # when the next process may start
+        self._looked_at = self._looking_since = monotonic()
+        self._prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
+
+    def run(self, load: Load | None, on_ready: Callable[[], None], signals: "Signals") -> None:
+        """Keep the server up until it is told to stop. `load` reads the configuration anew; without it SIGHUP is a stop."""
+        self._tally.configured(time())
+        for listener in self._listeners:
+            host, port = listener.address
+            self._log.info("server.listening", host=host, port=port, proxy=listener.listen.proxy)
+        if self._metrics:
+            host, port = self._metrics.getsockname()[:2]
+            self._log.info("metrics.listening", host=host, port=port)
+        gc.freeze()  # what is there now stays: without this the first collection copies every page into every worker
+        try:
+            while True:
+                self._reap()
+                if self._stopping and not self._children:
+                    break
+                self._start_missing(signals)
+                self._end_unwanted()
+                self._announce(on_ready)
+                self._obey(signals.wait(TICK), load)
+        finally:
+            for pid in self._children:
+                os.kill(pid, signal.SIGKILL)
+            self._log.info("server.stopped")
+
+    # --- what runs, and what should -------------------------------------------------------------------------------
+
+    def _reap(self) -> None:
+        """Look which processes have ended."""
+        for pid, child in tuple(self._children.items()):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if not ended:
+                continue
+            del self._children[pid]
+            self._board.tally(child.row).reset()
+            Connections(self._open_connections, self._board.rows, child.row, self._ledger.secret).clear(child.row)
+            if child.ends_by is None:
+                self._note_death(child, os.waitstatus_to_exitcode(status))
+
+    def _note_death(self, child: Child, code: int) -> None:
+        """Say that a process ended unasked, and make the next one wait if this happens again and again."""
+        now = monotonic()
+        self._failures = 0 if now - child.started > STEADY_AFTER else self._failures + 1
+        pause = min(FIRST_PAUSE * 2 ** (self._failures - 2), LONGEST_PAUSE) if self._failures > 1 else 0.0
+        self._start_at = now + pause
+        self._tally.restart()
+        how = f"signal {_signal_name(-code)}" if code < 0 else f"exit status {code}"
+        self._log.error("process.died", process=_name(child.slot), how=how, pause=pause)
+
+    def _start_missing(self, signals: "Signals") -> None:
+        """Start what should run and does not; while others serve, one process at a time."""
+        if self._stopping or monotonic() < self._start_at:
+            return
+        for slot in self._wanted_slots():
+            if any(child.slot == slot and child.generation == self._generation for child in self._children.values()):
+                continue
+            replaces = any(child.slot == slot for child in self._children.values())
+            if replaces and any(not child.stage for child in self._children.values()):
+                return
+            row = self._free_row()
+            if row is None:
+                return  # until one that was told to end has done so
+            self._start(slot, row, signals)
+
+    def _wanted_slots(self) -> Iterator[int]:
+        if self._metrics:
+            yield _OBSERVER
+        yield from range(self._workers)
+
+    def _free_row(self) -> int | None:
+        taken = {child.row for child in self._children.values()}
+        return next((row for row in range(1, self._board.rows) if row not in taken), None)
+
+    def _end_unwanted(self) -> None:
+        """End workers whose successor serves; kill those that hang, or do not end."""
+        now = monotonic()
+        if now - self._looked_at > HANGS_AFTER / 2:  # it was not they that stood still, but we, or the whole machine
+            self._looking_since = now
+        self._looked_at = now
+        for pid, child in self._children.items():
+            successor = any(
+                other.slot == child.slot and other.generation > child.generation and other.stage
+                for other in self._children.values()
+            )
+            if child.ends_by is None and successor:
+                self._tell(pid, child, RETIRE)
+            elif child.ends_by and now > child.ends_by:
+                os.kill(pid, signal.SIGKILL)
+            elif self._hangs(child, now):
+                self._log.error("process.hangs", process=_name(child.slot), seconds=HANGS_AFTER)
+                os.kill(pid, signal.SIGKILL)
+        if self._stopping and all(child.slot == _OBSERVER for child in self._children.values()):
+            for pid in self._children:  # the last to go: until then it says that we stop
+                os.kill(pid, signal.SIGTERM)
+
+    def _hangs(self, child: Child, now: float) -> bool:
+        last = max(child.started, self._looking_since, self._board.tally(child.row).last_alive)
+        return child.slot != _OBSERVER and now - last > HANGS_AFTER
+
+    def _tell(self, pid: int, child: Child, number: int) -> None:
+        child.ends_by = monotonic() + self._settings.server.grace + CUT_AFTER
+        os.kill(pid, number)
+
+    def _announce(self, on_ready: Callable[[], None]) -> None:
+        """Tell systemd that we live, and that we serve once all workers do, and none by a configuration before."""
+        self._notifier.alive()
+        workers = [child for child in self._children.values() if child.slot != _OBSERVER]
+        accepting = {(child.generation, child.slot) for child in workers if child.stage is Stage.ACCEPTING}
+        if self._announced == self._generation or accepting != {(self._generation, slot) for slot in range(self._workers)}:
+            return
+        first, self._announced = self._announced < 0, self._generation
+        self._notifier.ready()
+        self._notifier.status(f"{self._workers} workers serve")
+        self._log.info("server.ready", workers=self._workers)
+        if first:
+            on_ready()
+
+    # --- what we are told -----------------------------------------------------------------------------------------
+
+    def _obey(self, events: "Events", load: Load | None) -> None:
+        for pid, stage in events.stages:
+            if pid in self._children:
+                self._children[pid].stage = stage
+        if events.signals & {signal.SIGTERM, signal.SIGINT}:
+            self._stop()
+        elif signal.SIGHUP in events.signals and not self._stopping:
+            if load:
+                self._reload(load)
+            else:
+                self._stop()
+
+    def _stop(self) -> None:
+        if self._stopping:
+            return
+        self._stopping = True
+        self._tally.stopping()
+        self._notifier.stopping()
+        for listener in self._listeners:
+            listener.socket.close()  # our copies: the workers close theirs once they have taken what waits
+        for pid, child in self._children.items():
+            if child.slot != _OBSERVER:
+                self._tell(pid, child, STOP)
+            else:
+                child.ends_by = monotonic() + self._settings.server.grace + 2 * CUT_AFTER
+
+    def _reload(self, load: Load) -> None:
+        self._notifier.reloading()
+        try:
+            settings = load()
+            _check_unchanged(self._settings, settings)
+            limits = self._limits_of(settings)
+        except ConfigError as error:
+            self._log.error("config.rejected", faults=str(error).splitlines())
+            self._tally.reload(applied=False, at=time())
+            self._notifier.status("the configuration has faults, see the log; the one before it is in force")
+            self._notifier.ready()
+            return
+        self._settings, self._limits = settings, limits
+        self._log = self._open_log()
+        self._most = raise_descriptor_limit(settings.server.max_connections, self._log)
+        self._generation += 1
+        self._tally.reload(applied=True, at=time())
+        self._log.info("config.reloaded")
+
+    def _limits_of(self, settings: Settings) -> Limits:
+        """Return the limits of a configuration.
+
+        A named network keeps its number, and what is counted under it, when it is named no more; only when there are no
+        other numbers left does a new one take that of one which is gone.
+        """
+        names = [network.name for network in settings.network]
+        for name in names:
+            if name in self._numbers:
+                continue
+            number = len(self._numbers)
+            if number == MOST_NAMED:
+                number = self._numbers.pop(next(gone for gone in self._numbers if gone not in names))
+            self._numbers[name] = number
+        return limits_of(settings, self._numbers)
+
+    # --- starting a process ---------------------------------------------------------------------------------------
+
+    def _start(self, slot: int, row: int, signals: "Signals") -> None:
+        names = ClientNames("none", self._names_key, self._names_day)
+        self._names_day = datetime.now(UTC).date()
+        self._names_key = names.advance(self._names_day)  # so that no process has a key of the days before
+        child = Child(slot, row, self._generation, monotonic(), Stage.ACCEPTING if slot == _OBSERVER else Stage.STARTING)
+        try:
+            with signals.held():
+                pid = os.fork()
+                if not pid:
+                    self._become(child, signals)
+        except OSError as error:  # no memory, or too many processes: both pass
+            self._start_at = monotonic() + FIRST_PAUSE
+            self._log.error("process.not_started", process=_name(slot), fault=error.strerror)
+            return
+        self._children[pid] = child
+        self._log.debug("process.started", process=_name(slot), pid=pid)
+
+    def _become(self, child: Child, signals: "Signals") -> NoReturn:
+        """Be the process that was just forked, to its end."""
+        status = 1
+        try:
+            signals.forget()
+            if self._prctl:
+                self._prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)  # when the supervisor ends, however that is
+            if os.getppid() != self._pid:
+                os._exit(status)  # it has ended already
+            if child.slot == _OBSERVER:
+                self._observe()
+            else:
+                if self._metrics:
+                    self._metrics.close()
+                work(self._post(child.row, signals.say))
+            status = 0
+        except BaseException as error:  # noqa: BLE001 - a forked process ends here, and nowhere above
+            self._log.error("server.fault", fault=whereabouts(error))
+        finally:
+            os._exit(status)
+
+    def _post(self, row: int, say: Callable[[Stage], None]) -> Post:
+        tally = self._board.tally(row)
+        connections = Connections(self._open_connections, self._board.rows, row, self._ledger.secret)
+        return Post(
+            settings=self._settings,
+            listeners=self._listeners,
+            most=self._most,
+            sources=Sources(self._limits, self._ledger, connections),
+            tally=tally,
+            names=ClientNames(self._settings.log.client, self._names_key, self._names_day),
+            log=open_log(self._settings.log.level, self._settings.log.format, tally.lost_line),
+            say=say,
+        )
+
+    def _observe(self) -> None:
+        signal.signal(STOP, signal.SIG_DFL)
+        assert self._metrics  # noqa: S101 - else there is no observer
+        for listener in self._listeners:
+            listener.socket.close()  # when all that accept have ended, clients are to be turned away
+        loop = uvloop.new_event_loop()
+        database = self._settings.database
+
+        async def open_store() -> Store:
+            deadline = min(database.deadline, PATIENCE / 2)  # whoever asks is to be told before they lose patience
+            return Store(parse_dsn(database.dsn.get_secret_value()), deadline, self._log)
+
+        store = loop.run_until_complete(open_store())
+        observe(self._metrics, Watch(self._board, self._ledger, dict(self._numbers), store, loop), RETIRE)
+
+    def _open_log(self) -> Logger:
+        return open_log(self._settings.log.level, self._settings.log.format, self._tally.lost_line)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal: only the first and the last of them have names
+        return str(number)
+
+
+def _name(slot: int) -> str:
+    return "observer" if slot == _OBSERVER else f"worker {slot + 1}"
+
+
+# What is made once, for as long as the server runs.
+_FIXED: Final[Mapping[str, Callable[[Settings], object]]] = {
+    "listen": lambda settings: settings.listen,
+    "server.workers": lambda settings: settings.server.workers,
+    "limits.file": lambda settings: settings.limits.file,
+    "metrics": lambda settings: settings.metrics,
+}
+
+
+def _check_unchanged(old: Settings, new: Settings) -> None:
+    """Refuse a change that a reload cannot make. Raises `ConfigError`."""
+    changed = [f"{key}: a change of it takes a restart" for key, part in _FIXED.items() if part(old) != part(new)]
+    if changed:
+        raise ConfigError("\n".join(changed))
+
+
+def limits_of(settings: Settings, numbers: Mapping[str, int]) -> Limits:
+    """Return the limits of a configuration; `numbers` are those of its named networks."""
+    limits = settings.limits
+    return Limits(
+        source=_allowance(limits.rate, limits.burst),
+        source_connections=limits.connections,
+        network=_allowance(limits.network_rate, limits.network_burst),
+        network_connections=limits.network_connections,
+        connections=settings.server.max_connections,
+        named=tuple(
+            Named(numbers[it.name], it.name, it.cidrs, _allowance(it.rate, it.burst), it.connections)
+            for it in settings.network
+        ),
+    )
+
+
+def _allowance(rate: float | str, burst: int) -> Allowance:
+    return Allowance(math.inf if isinstance(rate, str) else rate, burst)
+
+
+# --- events ----------------------------------------------------------------------------------------------------------
+
+
+class Events(NamedTuple):
+    """What happened: signals that came, and stages that workers have come to, by their pid."""
+
+    signals: set[int]
+    stages: list[tuple[int, Stage]]
+
+
+_SAID: Final = struct.Struct("=ii")  # pid, stage
+
+
+class Signals:
+    """The events that the supervisor waits for. A signal becomes a byte in a pipe, and so does nothing halfway."""
+
+    _OURS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+
+    def __init__(self) -> None:
+        self._signals, self._on_signal = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._stages, self._on_stage = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        for number in self._OURS:
+            signal.signal(number, lambda *_: None)
+        signal.set_wakeup_fd(self._on_signal, warn_on_full_buffer=False)
+
+    def wait(self, seconds: float) -> Events:
+        """Return what has happened, as soon as something has, or after so many seconds."""
+        select.select([self._signals, self._stages], [], [], seconds)
+        said = _SAID.iter_unpack(_read(self._stages))
+        return Events(set(_read(self._signals)), [(pid, Stage(stage)) for pid, stage in said])
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold signals back while a process is forked: one that is meant for it must not be taken for ours."""
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, self._OURS)
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+    def forget(self) -> None:
+        """Be a forked process, which minds no terminal and ends when it is told to."""
+        signal.set_wakeup_fd(-1)
+        for number in self._OURS:
+            signal.signal(number, signal.SIG_DFL if number in {signal.SIGTERM, signal.SIGCHLD} else signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, self._OURS)
+        os.close(self._signals)
+        os.close(self._on_signal)
+        os.close(self._stages)
+
+    def say(self, stage: Stage) -> None:
+        """Tell the supervisor what stage this process has come to."""
+        with suppress(OSError):  # it is gone: then we are told to end
+            os.write(self._on_stage, _SAID.pack(os.getpid(), stage))
+
+
+def _read(pipe: int) -> bytes:
+    with suppress(BlockingIOError):
+        return os.read(pipe, 512 * _SAID.size)
+    return b""
+
+
+def supervise(
+    settings: Settings, listeners: Sequence[Listener], load: Load | None = None, on_ready: Callable[[], None] = lambda: None
+) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    `load` reads the configuration anew at SIGHUP; without it that is a stop too. `on_ready` is called once all workers
+    accept. Raises `ConfigError` when the server cannot be started.
+    """
+    metrics = settings.metrics
+    with ExitStack() as stack:
+        watched = stack.enter_context(open_socket(metrics.host, metrics.port, "metrics")) if metrics.enabled else None
+        Supervisor(settings, listeners, watched).run(load, on_ready, Signals())
