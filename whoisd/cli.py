@@ -21,7 +21,7 @@ import click
 
 from whoisd import notices
 from whoisd.answer import Answer, answer
-from whoisd.config import DEFAULT_FILE, Settings, load_settings
+from whoisd.config import DEFAULT_FILE, Settings, default_file, load_settings
 from whoisd.dsn import parse_dsn
 from whoisd.errors import ConfigError, InvalidName, Outcome, StoreError, WhoisdError, cause_of, whereabouts
 from whoisd.explain import explain, explain_host
@@ -100,6 +100,7 @@ def _fail(text: str, status: int) -> NoReturn:
 @_command
 def serve(file: Path | None) -> None:
     """Serve until SIGTERM; SIGHUP reads the configuration anew."""
+    file = file or default_file()  # settled now: should it be gone at a reload, that is a fault, and not a change of mind
     settings = load_settings(file)
     with open_listeners(settings.listen) as listeners:
         supervise(settings, listeners, lambda: load_settings(file))

@@ -82,7 +82,7 @@ def _rate(value: object) -> object:
         return value
     try:
         rate = float(value) if isinstance(value, (int, float, str)) and not isinstance(value, bool) else 0.0
-    except ValueError:
+    except (ValueError, OverflowError):
         rate = 0.0
     if not LEAST_RATE <= rate <= MOST_RATE:
         raise ValueError(f"must be a number from {LEAST_RATE} to {MOST_RATE:.0f}, or 'unlimited'")
@@ -155,12 +155,15 @@ def _one_line(value: str) -> str:
 
 Cidr = Annotated[Network, BeforeValidator(_cidr)]
 Dsn = Annotated[SecretStr, AfterValidator(_dsn)]
-Seconds = Annotated[float, BeforeValidator(_not_boolean), Field(gt=0, le=3600, allow_inf_nan=False)]
+Seconds = Annotated[float, BeforeValidator(_not_boolean), Field(ge=0.01, le=3600, allow_inf_nan=False)]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Count = Annotated[int, BeforeValidator(_not_boolean)]
 Rate = Annotated[Literal["unlimited"] | float, BeforeValidator(_rate)]
 Burst = Annotated[Count, Field(ge=1, le=100_000)]
 Connections = Annotated[Count, Field(ge=1, le=1_000_000)]
+
+
+_WIDEST_TRUSTED: Final = {4: 8, 6: 16}  # bits of the shortest prefix, by version of IP
 
 
 class _Section(BaseModel):
@@ -183,6 +186,9 @@ class Listen(_Section):
             raise ValueError("trusted: required with proxy; a header from anyone could carry any address")
         if self.trusted and not self.proxy:
             raise ValueError("trusted: is for a listener with proxy = true")
+        for network in self.trusted:
+            if network.prefixlen < _WIDEST_TRUSTED[network.version]:
+                raise ValueError(f"trusted: {network} is nearly anyone; name the balancers' own networks")
         return self
 
 
@@ -219,6 +225,15 @@ class Limits(_Section):
     )
     network_burst: Burst = Field(default=100, description="queries that such a network may ask at once")
     network_connections: Connections = Field(default=200, description="open connections of such a network")
+
+    @model_validator(mode="after")
+    def _leaves_room_for_neighbours(self) -> Self:
+        """Refuse what lets one source, within its own limits, bring a ban on the network around it."""
+        for key in ("rate", "burst", "connections"):
+            own, around = getattr(self, key), getattr(self, f"network_{key}")
+            if around != "unlimited" and (own == "unlimited" or own > around):
+                raise ValueError(f"network_{key}: must not be less than {key}, or one source uses up its neighbours' share")
+        return self
 
 
 class NamedNetwork(_Section):
@@ -343,6 +358,8 @@ def _check_networks(networks: Sequence[NamedNetwork], most: int) -> None:
         for cidr in network.cidrs:
             if cidr in owner:
                 raise ValueError(f"network.{number}.cidrs: {cidr} is given twice; which limits it has must be settled")
+            if not cidr.prefixlen:
+                raise ValueError(f"network.{number}.cidrs: {cidr} is everyone; [limits] are for everyone")
             owner[cidr] = network.name
     kept = sum(network.connections for network in networks)
     if kept >= most:
@@ -351,13 +368,18 @@ def _check_networks(networks: Sequence[NamedNetwork], most: int) -> None:
         )
 
 
-def load_settings(file: Path | None = None) -> Settings:
-    """Read and check the settings of a file and the environment.
+def default_file() -> Path | None:
+    """Return the file that is read when none is named; None when it is not there."""
+    return DEFAULT_FILE if os.path.lexists(DEFAULT_FILE) else None
 
-    Without a file the default one is read if it is there. Raises `ConfigError`, a line for each fault.
+
+def load_settings(file: Path | None = None) -> Settings:
+    """Read and check the settings of a file, which must be there when it is named, and the environment.
+
+    Raises `ConfigError`, a line for each fault.
     """
-    path = file or DEFAULT_FILE
-    values = _read(path) if file or path.exists() else {}
+    path = file or default_file() or DEFAULT_FILE
+    values = _read(path) if file or default_file() else {}
     _check_variables()
     try:
         return Settings(**({"database": {}} | values))  # so that what is missing is its key, not the section
@@ -376,6 +398,8 @@ def _read(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: is not UTF-8 text") from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: is not TOML: {error}") from None
+    except (ValueError, RecursionError):  # tomllib's own limits, which it does not name
+        raise ConfigError(f"{path}: has a number too long, or lists too deep") from None
 
 
 def _check_variables() -> None:

@@ -27,6 +27,7 @@ from whoisd.errors import Outcome, ProxyError, ProxyFault, QueryFault
 from whoisd.log import ClientNames, Logger, log_query
 from whoisd.metrics import Tally
 from whoisd.proxy import HeaderBuffer
+from whoisd.sockets import Room
 from whoisd.sources import CONNECTIONS_RETRY, Address, Client, Limit, Refusal, Sources
 from whoisd.store import Store
 from whoisd.wire import LineBuffer
@@ -52,7 +53,7 @@ class Desk:
 
     loop: asyncio.AbstractEventLoop
     server: Server
-    most: int  # connections for which this process has room
+    room: Room
     policy: Policy
     store: Store
     sources: Sources
@@ -60,6 +61,7 @@ class Desk:
     names: ClientNames
     log: Logger
     open: set["Connection"] = field(default_factory=set)
+    refused: dict["Connection", None] = field(default_factory=dict)  # at the door, the oldest first; they are open too
     idle: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -121,14 +123,14 @@ class Connection(asyncio.Protocol):
         self._address = _address_of(self._transport.get_extra_info("peername"))
         if self._address.is_unspecified:
             self._transport.abort()  # gone before it was accepted, and so is its address
-        elif len(desk.open) > desk.most:
-            self._refuse(Refusal(Limit.ALL_CONNECTIONS, CONNECTIONS_RETRY), REFUSAL_DRAIN)
+        elif len(desk.open) - len(desk.refused) > desk.room.served:
+            self._turn_away(self._refusal(Refusal(Limit.ALL_CONNECTIONS, CONNECTIONS_RETRY)))
         elif not self._header:
             self._identify(self._address)
         elif is_within(self._address, self._listen.trusted):
             self._state = State.HEADER
         else:
-            self._send(notice(Outcome.UNTRUSTED_PROXY, notices.UNTRUSTED_PROXY), REFUSAL_DRAIN)
+            self._turn_away(notice(Outcome.UNTRUSTED_PROXY, notices.UNTRUSTED_PROXY))
 
     def data_received(self, data: bytes) -> None:
         """Read the header and the query; throw away what comes after it."""
@@ -163,6 +165,7 @@ class Connection(asyncio.Protocol):
         if self._counted and self._client:
             desk.sources.disconnect(self._client)
         desk.open.discard(self)
+        desk.refused.pop(self, None)
         desk.tally.open(-1)
         if not desk.open:
             desk.idle.set()
@@ -184,7 +187,7 @@ class Connection(asyncio.Protocol):
                 self.data_received(header.rest)
 
     def _send_bad_header(self, fault: ProxyFault) -> None:
-        self._send(notice(Outcome.BAD_PROXY_HEADER, notices.BAD_PROXY_HEADER, fault=fault.value))
+        self._turn_away(notice(Outcome.BAD_PROXY_HEADER, notices.BAD_PROXY_HEADER, fault=fault.value))
 
     def _identify(self, address: Address) -> None:
         """Take an address for the client's, and refuse it at once if it may not ask."""
@@ -193,7 +196,7 @@ class Connection(asyncio.Protocol):
         self._client = sources.client(address)
         refusal = sources.connect(self._client, time())
         if refusal:
-            self._refuse(refusal, REFUSAL_DRAIN)
+            self._turn_away(self._refusal(refusal))
         else:
             self._counted = True
 
@@ -202,7 +205,7 @@ class Connection(asyncio.Protocol):
         self._timer.cancel()
         refusal = self._desk.sources.charge(self._client, time())
         if refusal:
-            self._refuse(refusal)
+            self._send(self._refusal(refusal))
         else:
             self._state = State.ANSWERING
             self._task = self._desk.loop.create_task(self._find_answer(line, self._client))
@@ -215,11 +218,22 @@ class Connection(asyncio.Protocol):
         if not self._transport.is_closing():
             self._send(found)
 
-    def _refuse(self, refusal: Refusal, deadline: float | None = None) -> None:
+    def _refusal(self, refusal: Refusal) -> Answer:
+        """Count a refusal, and return what to say."""
         network = self._client and self._client.network
         self._desk.tally.refusal(refusal.limit, network.number if network else None)
         text = notices.too_many_requests(refusal.retry_after)
-        self._send(notice(_REFUSED[refusal.limit], text, fault=refusal.limit.value), deadline)
+        return notice(_REFUSED[refusal.limit], text, fault=refusal.limit.value)
+
+    def _turn_away(self, found: Answer) -> None:
+        """Refuse a client before it asks. It takes no room from those that are served: the oldest such gives way."""
+        refused = self._desk.refused
+        refused[self] = None
+        if len(refused) > self._desk.room.refused:
+            oldest = next(iter(refused))
+            del refused[oldest]
+            oldest.abort()
+        self._send(found, REFUSAL_DRAIN)
 
     def _send(self, found: Answer, deadline: float | None = None) -> None:
         """Write an answer and end our half; close at once only when the client has ended its own.

@@ -56,15 +56,19 @@ class _Stderr:
 
     def write(self, line: Any) -> None:
         """Write a line, or lose it: a pipe that has no room for one would stop us until somebody reads it."""
+        data = line.encode(errors="backslashreplace") if isinstance(line, str) else line
         with suppress(OSError, ValueError):
-            if self._poll is None or self._poll.poll(0):
-                self._file.write(line)
-                self._file.flush()  # here, for only now it shows whether somebody takes it
+            if (self._poll is None or self._poll.poll(0)) and self._file.write(data) == len(data):
                 return
         self._on_loss()
 
     def flush(self) -> None:
         """Pass on nothing more: a line is passed on when it is written."""
+
+
+def _unbuffered(stderr: Any) -> Any:
+    """Return what writes at once: in a buffer a line that nobody takes would stay, and make Python's own end a failure."""
+    return getattr(stderr.buffer, "raw", stderr.buffer)
 
 
 def open_log(level: str, form: str, on_loss: Callable[[], None] = lambda: None) -> Logger:
@@ -74,7 +78,7 @@ def open_log(level: str, form: str, on_loss: Callable[[], None] = lambda: None) 
     """
     console = form == "console" or (form == "auto" and sys.stderr.isatty())
     last: Any = structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer(serializer=orjson.dumps)
-    stderr: Any = _Stderr(sys.stderr if console else sys.stderr.buffer, on_loss)
+    stderr: Any = _Stderr(_unbuffered(sys.stderr), on_loss)
     factory: Any = structlog.WriteLoggerFactory(stderr) if console else structlog.BytesLoggerFactory(stderr)
     structlog.configure(
         processors=[

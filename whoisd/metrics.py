@@ -60,12 +60,13 @@ _BEGINS: Final = {Limit.SOURCE_RATE: "source", Limit.NETWORK_RATE: "network"}  #
 _LOST_LINES: Final = _cells.take()
 _OPEN: Final = _cells.take()
 _ALIVE: Final = _cells.take()
+_ACCEPTING: Final = _cells.take()
 _RESTARTS: Final = _cells.take()
 _RELOADS: Final = {"applied": _cells.take(), "rejected": _cells.take()}
 _RELOADED_AT: Final = _cells.take()
 _RELOAD_FAILED: Final = _cells.take()
 _STOPPING: Final = _cells.take()
-_GAUGES: Final = (_OPEN, _ALIVE)
+_GAUGES: Final = (_OPEN, _ALIVE, _ACCEPTING)
 
 
 class Tally:
@@ -109,6 +110,10 @@ class Tally:
     def alive(self, monotonic: float) -> None:
         """Say that this process turns, at a moment of the monotonic clock in seconds."""
         self._cells[_ALIVE] = int(monotonic * 1000)
+
+    def accepting(self, *, yes: bool) -> None:
+        """Say whether this process accepts connections."""
+        self._cells[_ACCEPTING] = yes
 
     @property
     def last_alive(self) -> float:
@@ -170,8 +175,9 @@ class Board:
         return bool(self.total(_STOPPING))
 
     def turning(self, since: float) -> int:
-        """Return how many processes have said that they turn since a moment of the monotonic clock."""
-        return sum(cell > since * 1000 for cell in self._cells[_ALIVE :: _cells.size])
+        """Return how many processes accept, and have said since a moment of the monotonic clock that they turn."""
+        alive, accepting = (self._cells[cell :: _cells.size] for cell in (_ALIVE, _ACCEPTING))
+        return sum(at > since * 1000 and yes for at, yes in zip(alive, accepting, strict=True))
 
 
 class Facts(NamedTuple):
@@ -264,7 +270,7 @@ class BoardCollector(Collector):
 
     def _processes(self) -> Iterator[Metric]:
         board = self._board
-        yield _gauge("whoisd_workers", "Workers that turn.", {(): self._facts.workers})
+        yield _gauge("whoisd_workers", "Workers that accept.", {(): self._facts.workers})
         yield _counter(
             "whoisd_restarts", "Processes that ended unasked and were replaced.", (), {(): board.total(_RESTARTS)}
         )

@@ -14,6 +14,7 @@ import socket
 import threading
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from socketserver import ThreadingMixIn
@@ -31,6 +32,7 @@ from whoisd.sources import NETWORK, Ledger
 from whoisd.store import Store
 
 PATIENCE: Final = 10.0  # seconds for whoever asks to send a request and take the answer
+MOST_REQUESTS: Final = 32  # under way at once
 TURNING_WITHIN: Final = 5.0  # seconds since its last sign of life in which a worker counts as one that turns
 
 _TEXT: Final = "text/plain; charset=utf-8"
@@ -102,6 +104,8 @@ class _Handler(WSGIRequestHandler):
 
 
 class _Server(ThreadingMixIn, WSGIServer):
+    """A thread for each request, up to a number; who takes longer than our patience gives way to who comes next."""
+
     def __init__(self, listening: socket.socket, watch: Watch) -> None:
         address = listening.getsockname()
         super().__init__(address, _Handler, bind_and_activate=False)
@@ -111,6 +115,25 @@ class _Server(ThreadingMixIn, WSGIServer):
         self.setup_environ()
         self.set_app(self._answer)
         self._watch = watch
+        self._begun: dict[socket.socket, float] = {}
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Take a request, or turn it away when too many are under way."""
+        now = monotonic()
+        for other, since in tuple(self._begun.items()):
+            if now - since > PATIENCE:
+                with suppress(OSError):
+                    other.shutdown(socket.SHUT_RDWR)
+        if len(self._begun) >= MOST_REQUESTS:
+            request.close()
+            return
+        self._begun[request] = now
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Forget a request that has ended."""
+        self._begun.pop(request, None)
+        super().shutdown_request(request)
 
     def _answer(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         status, kind, body = application(self._watch, environ["PATH_INFO"])

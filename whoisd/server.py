@@ -4,7 +4,6 @@ import asyncio
 import select
 import signal
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import partial
@@ -21,7 +20,7 @@ from whoisd.dsn import parse_dsn
 from whoisd.errors import whereabouts
 from whoisd.log import ClientNames, Logger
 from whoisd.metrics import Tally
-from whoisd.sockets import BACKLOG, Listener
+from whoisd.sockets import BACKLOG, Listener, Room
 from whoisd.sources import Sources
 from whoisd.store import Store
 
@@ -55,12 +54,12 @@ def policy_of(settings: Settings) -> Policy:
 class Post:
     """What a worker is given to do its work with.
 
-    `most` is the number of connections that it has room for; `say` takes what stage it has come to.
+    `say` takes what stage it has come to.
     """
 
     settings: Settings
     listeners: Sequence[Listener]
-    most: int
+    room: Room
     sources: Sources
     tally: Tally
     names: ClientNames
@@ -78,7 +77,7 @@ class Worker:
         store = Store(dsn, settings.database.deadline, post.log, post.tally.batch)
         self._post = post
         self._desk = Desk(
-            loop, settings.server, post.most, policy_of(settings), store, post.sources, post.tally, post.names, post.log
+            loop, settings.server, post.room, policy_of(settings), store, post.sources, post.tally, post.names, post.log
         )
         self._servers: list[asyncio.Server] = []
         self._heart = loop.create_task(self._beat())
@@ -92,29 +91,32 @@ class Worker:
                 await self._desk.loop.create_server(connection, sock=listener.socket.dup(), backlog=BACKLOG)
             )
 
-    async def stop(self, *, last: bool) -> None:
-        """Stop accepting, let open connections end within the grace period, then cut them; idempotent.
-
-        `last` is whether nobody accepts after us.
-        """
+    async def close(self, *, last: bool) -> None:
+        """Stop accepting. `last` is whether nobody accepts after us."""
         if last:
             await self._accept_all()
         for server in self._servers:
             server.close()
         for listener in self._post.listeners:
             listener.socket.close()  # our copy: a queue that nobody takes from should turn clients away at once
+        self._post.tally.accepting(yes=False)
         self._post.say(Stage.ENDING)
         await asyncio.sleep(0)  # a turn in which those that were accepted last are made connections
-        desk = self._desk
-        if desk.open:
-            desk.idle.clear()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(desk.server.grace):
-                    await desk.idle.wait()
-        for connection in tuple(desk.open):
+
+    async def drain(self, seconds: float, *unless: asyncio.Event) -> None:
+        """Let open connections end, for so many seconds at most, or until one of these happens."""
+        if self._desk.open:
+            self._desk.idle.clear()
+            await _first(self._desk.idle, *unless, seconds=seconds)
+
+    async def stop(self) -> None:
+        """Cut what is still open, and end; idempotent."""
+        for server in self._servers:
+            server.close()  # again, for one that was not closed in its order: the loop does not end before
+        for connection in tuple(self._desk.open):
             connection.abort()
         self._heart.cancel()
-        await desk.store.close()
+        await self._desk.store.close()
 
     async def _accept_all(self) -> None:
         """Accept what waits in the kernel, where closing the listening socket would reset it.
@@ -141,17 +143,35 @@ def run(post: Post) -> None:
 async def _serve(post: Post) -> None:
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: _log_fault(post.log, context))
-    told: asyncio.Queue[int] = asyncio.Queue()
-    for number in (STOP, RETIRE):
-        loop.add_signal_handler(number, told.put_nowait, number)
+    stop, retire = asyncio.Event(), asyncio.Event()
+    loop.add_signal_handler(STOP, stop.set)
+    loop.add_signal_handler(RETIRE, retire.set)
     worker = Worker(post)
-    last = True
     try:
         await worker.start()
+        post.tally.accepting(yes=True)
         post.say(Stage.ACCEPTING)
-        last = await told.get() == STOP
+        await _first(stop, retire)
+        await worker.close(last=stop.is_set())
+        if not stop.is_set():
+            await worker.drain(patience_of(post.settings), stop)
+        if stop.is_set():
+            await worker.drain(post.settings.server.grace)
     finally:
-        await worker.stop(last=last)
+        await worker.stop()
+
+
+async def _first(*events: asyncio.Event, seconds: float | None = None) -> None:
+    """Wait until one of these happens, or so many seconds have passed."""
+    waiting = [asyncio.ensure_future(event.wait()) for event in events]
+    _, rest = await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    for task in rest:
+        task.cancel()
+
+
+def patience_of(settings: Settings) -> float:
+    """Return for how many seconds a retired worker lets its connections go on: as long as any of them may last."""
+    return settings.server.read_timeout + settings.database.deadline + settings.server.write_timeout
 
 
 def _log_fault(log: Logger, context: dict[str, Any]) -> None:

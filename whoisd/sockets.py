@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import Final
+from typing import Final, NamedTuple
 
 from whoisd.config import Listen
 from whoisd.errors import ConfigError
@@ -90,18 +90,27 @@ def _address(listening: socket.socket) -> tuple[str, int]:
     return host, port
 
 
-def raise_descriptor_limit(connections: int, log: Logger) -> int:
-    """Raise the limit on open files as far as it goes; return how many connections it leaves room for in a process.
+class Room(NamedTuple):
+    """For how many connections a process has descriptors: those that it serves, and those that it is refusing."""
 
-    A fifth of the room is kept for connections that are refused: beyond it they could not even be told. Raises
-    `ConfigError` when there is no room at all.
+    served: int
+    refused: int
+
+
+def raise_descriptor_limit(connections: int, log: Logger) -> Room:
+    """Raise the limit on open files as far as it goes; return for how many connections it leaves room.
+
+    A fifth is kept for connections that are refused: beyond it they could not even be told. Raises `ConfigError` when
+    there is no room at all.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    room = connections if hard == resource.RLIM_INFINITY else min(connections, (hard - SPARE_DESCRIPTORS) * 4 // 5)
-    if room < 1:
+    if hard == resource.RLIM_INFINITY:
+        return Room(connections, connections)
+    served, refused = (hard - SPARE_DESCRIPTORS) * 4 // 5, (hard - SPARE_DESCRIPTORS) // 5
+    if served < 1:
         raise ConfigError(f"the limit on open files (RLIMIT_NOFILE) is {hard}: raise it to {2 * SPARE_DESCRIPTORS} or more")
-    if room < connections:
-        log.warning("server.limited", max_connections=room, because="the limit on open files (RLIMIT_NOFILE)")
-    return room
+    if served < connections:
+        log.warning("server.limited", max_connections=served, because="the limit on open files (RLIMIT_NOFILE)")
+    return Room(min(connections, served), max(refused, 1))

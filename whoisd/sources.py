@@ -15,11 +15,12 @@ argument, in seconds since 1970, so that what outlives a reboot still means some
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import Final, NamedTuple
+from zlib import crc32
 
 from whoisd.errors import SourceError
 
@@ -133,6 +134,10 @@ class Allowance:
 
     rate: float
     burst: int
+    mark: int = field(init=False, compare=False)  # 16 bits that tell it from others; not 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mark", crc32(f"{self.rate} {self.burst}".encode()) % 0xFFFF + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +174,7 @@ class Limits:
 # --- rates and bans --------------------------------------------------------------------------------------------------
 
 HEADER: Final = 64  # bytes before the first entry: magic, number of entries, the hash's two secrets
-ENTRY: Final = 32  # bytes: prefix, scope and number of bans, when the allowance is full again, the end of the ban
+ENTRY: Final = 32  # bytes: prefix; scope, number of bans and mark; when the allowance is full again; the end of the ban
 ENTRIES: Final = 1 << 17
 MOST_WORKERS: Final = 128
 _MAGIC: Final = int.from_bytes(b"whoisd-1", "little")
@@ -222,8 +227,11 @@ class Ledger:
     """The rates and bans of all sources, in `memory`: `HEADER` bytes and a power of two of entries.
 
     A rate is kept as a moment, the one at which the allowance will be full again (a token bucket without its counter;
-    "virtual scheduling" of the GCRA, ITU-T I.371). An entry is four numbers of 8 bytes, each read and written as a whole.
-    One that changes hands is written so that whoever finds it by its new key finds it blank.
+    "virtual scheduling" of the GCRA, ITU-T I.371). It is that of one allowance, whose mark goes with it: should the limits
+    be changed, everyone has their new allowance whole, for what was within the old one may be excess by the new.
+
+    An entry is four numbers of 8 bytes, each read and written as a whole. One that changes hands is written so that
+    whoever finds it by its new key finds it blank.
     """
 
     __slots__ = ("_bits", "_numbers", "_times", "secret")
@@ -259,27 +267,27 @@ class Ledger:
     def ban_to_tell(self, key: Key, now: float) -> float:
         """Return the same as a client is to be told: no longer than the ban was to last, were `now` from before it began."""
         at = self._find(key)
-        return min(self._left(at, now), BANS[min(self._numbers[at + 1] >> 8, len(BANS)) - 1]) if at >= 0 else 0.0
+        return min(self._left(at, now), BANS[min(self._bans(at), len(BANS)) - 1]) if at >= 0 else 0.0
 
     def wait(self, key: Key, allowance: Allowance, now: float) -> float:
         """Return how many seconds a key must wait for its next query to be within the allowance; 0 when it is now."""
         at = self._find(key)
         if at < 0:
             return 0.0
-        ahead = _ahead(self._times[at + 2], now, _longest(allowance))
-        wait = ahead - (allowance.burst - 1) / allowance.rate
+        wait = self._debt(at, allowance, now) - (allowance.burst - 1) / allowance.rate
         return wait if wait > _ROUNDING else 0.0
 
     def charge(self, key: Key, allowance: Allowance, now: float) -> None:
         """Take one query from a key's allowance."""
         at = self._claim(key, now)
-        ahead = _ahead(self._times[at + 2], now, _longest(allowance))
-        self._times[at + 2] = now + ahead + 1 / allowance.rate
+        self._times[at + 2] = now + self._debt(at, allowance, now) + 1 / allowance.rate
+        if self._numbers[at + 1] >> 16 != allowance.mark:  # seldom, so that a ban which begins meanwhile is seldom uncounted
+            self._numbers[at + 1] = key.scope | self._bans(at) << 8 | allowance.mark << 16
 
     def refund(self, key: Key, allowance: Allowance) -> None:
         """Give one query back."""
         at = self._find(key)
-        if at >= 0:
+        if at >= 0 and self._numbers[at + 1] >> 16 == allowance.mark:
             self._times[at + 2] -= 1 / allowance.rate
 
     def ban(self, key: Key, now: float) -> float:
@@ -293,14 +301,14 @@ class Ledger:
             return left
         seconds = BANS[min(count, len(BANS) - 1)]
         self._times[at + 3] = now + seconds
-        self._numbers[at + 1] = key.scope | min(count + 1, len(BANS)) << 8
+        self._numbers[at + 1] = key.scope | min(count + 1, len(BANS)) << 8 | self._numbers[at + 1] >> 16 << 16
         return seconds
 
     def bans(self, now: float) -> Iterator[Ban]:
         """Return the bans that are in force, in no order."""
         for at, until in zip(range(0, len(self._times), _CELLS), self._times[3::_CELLS], strict=True):
             if until > now and (remaining := self._left(at, now)) and (key := self._key(at)):
-                yield Ban(key, remaining, self._numbers[at + 1] >> 8)
+                yield Ban(key, remaining, self._bans(at))
 
     def lift(self, key: Key, now: float) -> bool:
         """End a ban and forget those before it, and the excess; return whether there was one in force."""
@@ -311,6 +319,15 @@ class Ledger:
         self._times[at + 2] = self._times[at + 3] = 0.0
         self._numbers[at + 1] = key.scope
         return banned
+
+    def _debt(self, at: int, allowance: Allowance, now: float) -> float:
+        """Return for how many seconds more an allowance will not be full."""
+        return (
+            _ahead(self._times[at + 2], now, _longest(allowance)) if self._numbers[at + 1] >> 16 == allowance.mark else 0.0
+        )
+
+    def _bans(self, at: int) -> int:
+        return self._numbers[at + 1] >> 8 & 0xFF
 
     # --- entries --------------------------------------------------------------------------------------------------
 
@@ -344,18 +361,18 @@ class Ledger:
         """Return for how many seconds more an entry tells anything; -1 for one that is free."""
         if not self._numbers[at + 1]:
             return -1.0
-        forgotten = self._times[at + 3] + (self._numbers[at + 1] >> 8) * FORGIVEN_AFTER
+        forgotten = self._times[at + 3] + self._bans(at) * FORGIVEN_AFTER
         return max(_ahead(self._times[at + 2], now, BANS[-1]), _ahead(forgotten, now, _REMEMBERED))
 
     def _left(self, at: int, now: float) -> float:
         """Return for how many seconds more an entry is banned; never for longer than its ban was to last."""
-        number = min(self._numbers[at + 1] >> 8, len(BANS))
+        number = min(self._bans(at), len(BANS))
         return _ahead(self._times[at + 3], now, BANS[number - 1] + _HELD_UP)
 
     def _count(self, at: int, now: float) -> int:
         """Return how many bans of an entry are not yet forgotten."""
         forgiven = int(max(0.0, now - self._times[at + 3]) // FORGIVEN_AFTER)
-        return max(0, (self._numbers[at + 1] >> 8) - forgiven)
+        return max(0, self._bans(at) - forgiven)
 
     def _key(self, at: int) -> Key | None:
         scope = self._numbers[at + 1] & 0xFF

@@ -20,7 +20,7 @@ import struct
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from time import monotonic, time
 from typing import Final, NamedTuple, NoReturn
@@ -34,9 +34,9 @@ from whoisd.log import ClientNames, Logger, open_log
 from whoisd.memory import anonymous, open_ledger
 from whoisd.metrics import Board
 from whoisd.observer import PATIENCE, Watch, observe
-from whoisd.server import RETIRE, STOP, Post, Stage
+from whoisd.server import RETIRE, STOP, Post, Stage, patience_of
 from whoisd.server import run as work
-from whoisd.sockets import Listener, open_socket, raise_descriptor_limit
+from whoisd.sockets import Listener, Room, open_socket, raise_descriptor_limit
 from whoisd.sources import MOST_NAMED, Allowance, Connections, Limits, Named, Sources
 from whoisd.store import Store
 from whoisd.systemd import Notifier
@@ -46,6 +46,7 @@ FIRST_PAUSE: Final = 0.5  # seconds before the second start in a row; each furth
 LONGEST_PAUSE: Final = 30.0
 HANGS_AFTER: Final = 20.0  # seconds without a sign of life, after which a worker is killed
 CUT_AFTER: Final = 5.0  # seconds beyond the grace period, after which a worker that was told to end is killed
+MOST_FAULTS: Final = 10  # of a configuration that one line of the log names: a pipe takes 4,096 bytes at once
 TICK: Final = 0.5  # seconds between two looks when nothing happens
 
 _SUPERVISOR_ROW: Final = 0
@@ -63,8 +64,17 @@ class Child:
     row: int
     generation: int
     started: float
+    settings: Settings
     stage: Stage = Stage.STARTING
     ends_by: float | None = None
+
+
+class Death(NamedTuple):
+    """That a process ended unasked: how many times in a row soon after its start, when, and for how long to wait."""
+
+    number: int
+    at: float
+    pause: float
 
 
 class Supervisor:
@@ -83,16 +93,15 @@ class Supervisor:
         self._numbers: dict[str, int] = {}
         self._names_key, self._names_day = secrets.token_bytes(32), datetime.now(UTC).date()
         self._log = self._open_log()
-        self._most = raise_descriptor_limit(settings.server.max_connections, self._log)
-        self._limits = self._limits_of(settings)
+        self._room = raise_descriptor_limit(settings.server.max_connections, self._log)
+        self._limits = self._limits_of(settings, self._room)
         self._notifier = Notifier()
         self._pid = os.getpid()
         self._children: dict[int, Child] = {}
         self._generation = 0
         self._announced = -1  # the generation that is known to serve
         self._stopping = False
-        self._failures = 0  # processes that ended soon after their start, in a row
-        self._start_at = 0.0  # when the next process may start
+        self._deaths: dict[int, Death] = {}  # the last of each slot
         self._looked_at = self._looking_since = monotonic()
         self._prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 
@@ -135,21 +144,32 @@ class Supervisor:
                 self._note_death(child, os.waitstatus_to_exitcode(status))
 
     def _note_death(self, child: Child, code: int) -> None:
-        """Say that a process ended unasked, and make the next one wait if this happens again and again."""
+        """Say that a process ended unasked, and make its successor wait if this happens again and again."""
         now = monotonic()
-        self._failures = 0 if now - child.started > STEADY_AFTER else self._failures + 1
-        pause = min(FIRST_PAUSE * 2 ** (self._failures - 2), LONGEST_PAUSE) if self._failures > 1 else 0.0
-        self._start_at = now + pause
+        before = self._deaths.get(child.slot)
+        number = before.number + 1 if before and now - child.started <= STEADY_AFTER else 1
+        pause = min(FIRST_PAUSE * 2 ** (number - 2), LONGEST_PAUSE) if number > 1 else 0.0
+        self._deaths[child.slot] = Death(number, now, pause)
         self._tally.restart()
         how = f"signal {_signal_name(-code)}" if code < 0 else f"exit status {code}"
         self._log.error("process.died", process=_name(child.slot), how=how, pause=pause)
 
+    def _must_wait(self, slot: int) -> bool:
+        """Whether a process that died before may not start yet. While no worker accepts, a short pause must do."""
+        death = self._deaths.get(slot)
+        if not death:
+            return False
+        serving = any(child.stage is Stage.ACCEPTING and child.slot != _OBSERVER for child in self._children.values())
+        return monotonic() < death.at + (death.pause if serving else min(death.pause, FIRST_PAUSE))
+
     def _start_missing(self, signals: "Signals") -> None:
         """Start what should run and does not; while others serve, one process at a time."""
-        if self._stopping or monotonic() < self._start_at:
+        if self._stopping:
             return
         for slot in self._wanted_slots():
             if any(child.slot == slot and child.generation == self._generation for child in self._children.values()):
+                continue
+            if self._must_wait(slot):
                 continue
             replaces = any(child.slot == slot for child in self._children.values())
             if replaces and any(not child.stage for child in self._children.values()):
@@ -195,7 +215,8 @@ class Supervisor:
         return child.slot != _OBSERVER and now - last > HANGS_AFTER
 
     def _tell(self, pid: int, child: Child, number: int) -> None:
-        child.ends_by = monotonic() + self._settings.server.grace + CUT_AFTER
+        patience = patience_of(child.settings) if number == RETIRE else child.settings.server.grace
+        child.ends_by = monotonic() + patience + CUT_AFTER
         os.kill(pid, number)
 
     def _announce(self, on_ready: Callable[[], None]) -> None:
@@ -238,29 +259,35 @@ class Supervisor:
             if child.slot != _OBSERVER:
                 self._tell(pid, child, STOP)
             else:
-                child.ends_by = monotonic() + self._settings.server.grace + 2 * CUT_AFTER
+                child.ends_by = monotonic() + child.settings.server.grace + 2 * CUT_AFTER
 
     def _reload(self, load: Load) -> None:
+        """Take up the configuration as it is now, or say why not."""
         self._notifier.reloading()
         try:
             settings = load()
             _check_unchanged(self._settings, settings)
-            limits = self._limits_of(settings)
+            room = raise_descriptor_limit(settings.server.max_connections, self._log)
+            limits = self._limits_of(settings, room)
         except ConfigError as error:
-            self._log.error("config.rejected", faults=str(error).splitlines())
-            self._tally.reload(applied=False, at=time())
-            self._notifier.status("the configuration has faults, see the log; the one before it is in force")
-            self._notifier.ready()
-            return
-        self._settings, self._limits = settings, limits
-        self._log = self._open_log()
-        self._most = raise_descriptor_limit(settings.server.max_connections, self._log)
-        self._generation += 1
-        self._tally.reload(applied=True, at=time())
-        self._log.info("config.reloaded")
+            self._reject(str(error).splitlines())
+        except Exception as error:  # noqa: BLE001 - whatever a file does to us: the server goes on as it was
+            self._reject([f"a fault of whoisd's own, please report it: {whereabouts(error)}"])
+        else:
+            self._settings, self._room, self._limits = settings, room, limits
+            self._log = self._open_log()
+            self._generation += 1
+            self._tally.reload(applied=True, at=time())
+            self._log.info("config.reloaded")
 
-    def _limits_of(self, settings: Settings) -> Limits:
-        """Return the limits of a configuration.
+    def _reject(self, faults: Sequence[str]) -> None:
+        self._log.error("config.rejected", faults=faults[:MOST_FAULTS], number=len(faults))
+        self._tally.reload(applied=False, at=time())
+        self._notifier.status("the configuration has faults, see the log; the one before it is in force")
+        self._notifier.ready()
+
+    def _limits_of(self, settings: Settings, room: Room) -> Limits:
+        """Return the limits of a configuration, by no more connections than there is room for in a process.
 
         A named network keeps its number, and what is counted under it, when it is named no more; only when there are no
         other numbers left does a new one take that of one which is gone.
@@ -273,7 +300,8 @@ class Supervisor:
             if number == MOST_NAMED:
                 number = self._numbers.pop(next(gone for gone in self._numbers if gone not in names))
             self._numbers[name] = number
-        return limits_of(settings, self._numbers)
+        limits = limits_of(settings, self._numbers)
+        return replace(limits, connections=min(limits.connections, room.served))
 
     # --- starting a process ---------------------------------------------------------------------------------------
 
@@ -281,14 +309,21 @@ class Supervisor:
         names = ClientNames("none", self._names_key, self._names_day)
         self._names_day = datetime.now(UTC).date()
         self._names_key = names.advance(self._names_day)  # so that no process has a key of the days before
-        child = Child(slot, row, self._generation, monotonic(), Stage.ACCEPTING if slot == _OBSERVER else Stage.STARTING)
+        child = Child(
+            slot,
+            row,
+            self._generation,
+            monotonic(),
+            self._settings,
+            Stage.ACCEPTING if slot == _OBSERVER else Stage.STARTING,
+        )
         try:
             with signals.held():
                 pid = os.fork()
                 if not pid:
                     self._become(child, signals)
         except OSError as error:  # no memory, or too many processes: both pass
-            self._start_at = monotonic() + FIRST_PAUSE
+            self._deaths[slot] = Death(1, monotonic(), FIRST_PAUSE)
             self._log.error("process.not_started", process=_name(slot), fault=error.strerror)
             return
         self._children[pid] = child
@@ -321,7 +356,7 @@ class Supervisor:
         return Post(
             settings=self._settings,
             listeners=self._listeners,
-            most=self._most,
+            room=self._room,
             sources=Sources(self._limits, self._ledger, connections),
             tally=tally,
             names=ClientNames(self._settings.log.client, self._names_key, self._names_day),
@@ -409,22 +444,25 @@ _SAID: Final = struct.Struct("=ii")  # pid, stage
 
 
 class Signals:
-    """The events that the supervisor waits for. A signal becomes a byte in a pipe, and so does nothing halfway."""
+    """The events that the supervisor waits for. A signal is noted, and does nothing halfway."""
 
     _OURS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 
     def __init__(self) -> None:
         self._signals, self._on_signal = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._stages, self._on_stage = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._came: set[int] = set()
         for number in self._OURS:
-            signal.signal(number, lambda *_: None)
+            signal.signal(number, lambda number, _: self._came.add(number))
         signal.set_wakeup_fd(self._on_signal, warn_on_full_buffer=False)
 
     def wait(self, seconds: float) -> Events:
         """Return what has happened, as soon as something has, or after so many seconds."""
         select.select([self._signals, self._stages], [], [], seconds)
+        _read(self._signals)  # which only ends the waiting: when full it loses what comes
+        came, self._came = self._came, set()
         said = _SAID.iter_unpack(_read(self._stages))
-        return Events(set(_read(self._signals)), [(pid, Stage(stage)) for pid, stage in said])
+        return Events(came, [(pid, Stage(stage)) for pid, stage in said])
 
     @contextmanager
     def held(self) -> Iterator[None]:

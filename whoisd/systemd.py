@@ -68,9 +68,7 @@ class Notifier:
         if not self._path:
             return
         address = "\0" + self._path[1:] if self._path.startswith("@") else self._path
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as notify:
-            try:
-                notify.settimeout(1)
-                notify.sendto(message.encode(), address)
-            except OSError:
-                return  # whoever watches us is gone: that is no reason to stop serving
+        # Whoever watches us may be gone, or descriptors short: neither is a reason to stop serving.
+        with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as notify:
+            notify.settimeout(1)
+            notify.sendto(message.encode(), address)

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from importlib.metadata import version
 from ipaddress import IPv4Address
+from pathlib import Path
 from platform import python_version
 from typing import Final
 
@@ -20,6 +21,7 @@ import asyncpg
 import pytest
 from support import PATIENCE, Database, Figures, Service, receive, v2
 
+from whoisd import observer
 from whoisd.disclosure import Reason
 from whoisd.errors import Outcome
 
@@ -327,3 +329,29 @@ def test_slow_request_holds_nobody_up(watched: Service) -> None:
     assert time.monotonic() - begun < 5
     for client in silent:
         client.close()
+
+
+def test_crowd_of_silent_clients(watched: Service) -> None:
+    """Silent clients take a bounded number of threads; when they have had their time they give way to who comes."""
+    port = int(watched.wait_for_event("metrics.listening")["port"])
+    held = [socket.create_connection(("127.0.0.1", port)) for _ in range(observer.MOST_REQUESTS + 20)]
+    status = Path(f"/proc/{watched.pids()['observer']}/status")
+    until_threads(status, observer.MOST_REQUESTS)
+    deadline = time.monotonic() + observer.PATIENCE + PATIENCE
+    answered = b""
+    while not answered.startswith(b"HTTP/1.0 200") and time.monotonic() < deadline:
+        with suppress(ConnectionError):
+            answered = request(watched, b"GET /livez HTTP/1.0\r\n\r\n")
+        time.sleep(0.2)
+    assert answered.startswith(b"HTTP/1.0 200")
+    for client in held:
+        client.close()
+
+
+def until_threads(status: Path, most: int) -> None:
+    """Wait until a process has many threads, and see that it has no more than it may."""
+    deadline = time.monotonic() + PATIENCE
+    while (threads := int(status.read_text().partition("Threads:")[2].split()[0])) < most:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    assert threads <= most + 4  # its own: the loop, and what the libraries keep

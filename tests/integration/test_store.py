@@ -6,7 +6,7 @@ import os
 import socket
 import subprocess
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
@@ -309,29 +309,43 @@ def test_rules_enter_into_force_without_a_restart(sandbox_database: Database) ->
 # --- several hosts -------------------------------------------------------------------------------------------------
 
 
+EVERYBODY = 1000
+
+
 class Gate:
     """Another folder by which to reach a cluster: no host at all until `open`, which may let in nobody until `let_in`."""
 
     def __init__(self, folder: Path, cluster: Cluster) -> None:
         self.folder = folder
         self._path = cluster.directory / ".s.PGSQL.5432"
-        self._free = asyncio.Event()
+        self._free = asyncio.Semaphore(0)
+        self._server: asyncio.Server | None = None
+        self._passing: set[asyncio.Task[None]] = set()
         self.come = 0  # connections that came
         self.gone = 0  # and that have ended
 
     async def open(self, *, held: bool = False) -> None:
         self._server = await asyncio.start_unix_server(self._pass_on, self.folder / ".s.PGSQL.5432")
         if not held:
-            self._free.set()
+            self.let_in(EVERYBODY)
 
-    def let_in(self) -> None:
-        self._free.set()
+    def let_in(self, number: int) -> None:
+        """Let in so many, those first who came first."""
+        for _ in range(number):
+            self._free.release()
 
     async def close(self) -> None:
         """Let in whoever waits, and return when all have gone."""
-        self._free.set()
-        self._server.close()
+        self.let_in(EVERYBODY)
         await until(lambda: self.gone == self.come)
+
+    async def end(self) -> None:
+        """Cut whoever has not gone."""
+        if self._server:
+            self._server.close()
+        for task in self._passing:
+            task.cancel()
+        await asyncio.gather(*self._passing, return_exceptions=True)
 
     def dsn(self, database: Database) -> str:
         """The URL with the gate as the first host, and the cluster itself as the next."""
@@ -339,10 +353,19 @@ class Gate:
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.come += 1
-        await self._free.wait()
-        inner_reader, inner_writer = await asyncio.open_unix_connection(self._path)
-        await asyncio.gather(_pump(reader, inner_writer), _pump(inner_reader, writer))
+        task = asyncio.create_task(self._pass_both_ways(reader, writer))
+        self._passing.add(task)
+        await asyncio.wait([task])
+        writer.close()
         self.gone += 1
+
+    async def _pass_both_ways(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await self._free.acquire()
+        inner_reader, inner_writer = await asyncio.open_unix_connection(self._path)
+        try:
+            await asyncio.gather(_pump(reader, inner_writer), _pump(inner_reader, writer))
+        finally:
+            inner_writer.close()
 
 
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -388,9 +411,11 @@ def looking(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def gate(database: Database) -> Iterator[Gate]:
+async def gate(database: Database) -> AsyncIterator[Gate]:
     with temporary_folder() as folder:
-        yield Gate(folder, database.cluster)
+        gate = Gate(folder, database.cluster)
+        yield gate
+        await gate.end()
 
 
 NAME = parse_name("eksempel.dk")
@@ -425,9 +450,10 @@ async def test_connection_lost_while_a_better_host_is_looked_for(database: Datab
         await cut(database)
         lookup = asyncio.create_task(store.domain(NAME))
         await until(lambda: gate.come == 2)
-        gate.let_in()
+        gate.let_in(1)
+        await until(lambda: store._better is not None)  # found, while the lookup waits for a connection of its own
+        gate.let_in(1)
         assert await lookup
-        await until(lambda: store._search is None)
         assert await store.domain(NAME)
         assert await settles(database, 1)
     await gate.close()

@@ -5,9 +5,11 @@ A worker that hangs is replaced only after 20 seconds: see tests/faults.
 
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -149,7 +151,7 @@ def test_process_that_dies_is_replaced_at_once(own_service: Service, how: int) -
         os.kill(before[name], how)
         died = own_service.wait_for_event("process.died", count)
         assert died["process"] == name
-        assert (died["pause"] > 0) == (count > 1)  # who dies again soon after its start waits
+        assert died["pause"] == 0  # only who dies again soon after its start waits, whatever the others did
         until(lambda name=name: own_service.pids()[name] != before[name])  # type: ignore[misc] # a lambda with a default
         assert own_service.exchange(QUERY).endswith(ENDS_WITH)
     assert time.monotonic() - begun < 5
@@ -549,3 +551,96 @@ def test_log_whose_reader_is_gone(sandbox_database: Database) -> None:
         assert port
         until(lambda: service.figures().sum("whoisd_log_lines_lost_total") >= 98)
         assert service.figures().sum("whoisd_log_lines_lost_total") <= 100
+
+
+# --- what a reload must not do -----------------------------------------------------------------------------------
+
+
+def test_default_file_that_is_gone(tmp_path: Path, sandbox_database: Database) -> None:
+    """A reload without the file that the server was started with is refused: its limits and its withholding stay."""
+    file = tmp_path / "whoisd.toml"
+    file.write_text("[disclosure]\nin_force_from = 2100-01-01T00:00:00Z\n")
+    service = Service(sandbox_database.reader)
+    run = f"import pathlib, whoisd.config; whoisd.config.DEFAULT_FILE = pathlib.Path({str(file)!r})"
+    service.command = (sys.executable, "-c", f"{run}; from whoisd.cli import main; main(['serve'])")
+    with service:
+        assert "DATA REDACTED" in service.ask("--show-handles punktum.dk").partition("Email:")[2]
+        file.unlink()
+        service.process.send_signal(signal.SIGHUP)
+        service.wait_for_event("config.rejected")
+        assert "info@punktum.dk" not in service.ask("--show-handles punktum.dk")
+
+
+def test_whatever_is_in_the_file(configured: Configured) -> None:
+    """No file, however odd, ends the server; of many faults the log names some and their number, in a short line."""
+    odd = ["x = " + "[" * 3000, "[limits]\nburst = " + "9" * 5000, "\x00", "\ud800"]
+    for count, text in enumerate(odd, start=1):
+        configured.file.write_bytes(text.encode(errors="surrogatepass"))
+        configured.process.send_signal(signal.SIGHUP)
+        configured.wait_for_event("config.rejected", count)
+    configured.file.write_text("\n".join(f"key_{number} = 1" for number in range(500)))
+    configured.process.send_signal(signal.SIGHUP)
+    rejected = configured.wait_for_event("config.rejected", len(odd) + 1)
+    assert (rejected["number"], len(rejected["faults"])) == (501, 10)  # and no database
+    assert len(json.dumps(rejected)) < 4096
+    assert configured.exchange(QUERY).endswith(ENDS_WITH)
+    assert configured.process.poll() is None
+
+
+def test_too_few_descriptors_at_a_reload(configured: Configured) -> None:
+    """A reload that finds no room for connections is refused, and the server goes on."""
+    resource.prlimit(configured.process.pid, resource.RLIMIT_NOFILE, (40, 40))
+    configured.reload(answer={"operator": "Second"})
+    assert "RLIMIT_NOFILE" in configured.wait_for_event("config.rejected")["faults"][0]
+    assert b" by First\r\n" in configured.exchange(QUERY)
+
+
+def test_reload_waits_for_slow_clients(configured: Configured) -> None:
+    """A client that was there before a reload has all the time that it had, however short the grace at stop is."""
+    configured.reload(server={"workers": 2, "grace": 0.1})
+    configured.wait_for_event("server.ready", 2)
+    with configured.connect() as client:
+        client.sendall(b"punktum")
+        time.sleep(0.2)
+        configured.reload(server={"workers": 2, "grace": 0.1}, answer={"operator": "Second"})
+        configured.wait_for_event("server.ready", 3)
+        time.sleep(1)
+        client.sendall(b".dk\r\n")
+        assert receive(client).endswith(ENDS_WITH)
+
+
+def test_stop_while_old_workers_end(configured: Configured) -> None:
+    """A stop cuts the connections of replaced workers too, when the grace period is over."""
+    configured.reload(server={"workers": 2, "grace": 0.5})
+    configured.wait_for_event("server.ready", 2)
+    with configured.connect() as client:
+        client.sendall(b"punktum")
+        time.sleep(0.2)
+        configured.reload(server={"workers": 2, "grace": 0.5}, answer={"operator": "Second"})
+        configured.wait_for_event("server.ready", 3)
+        begun = time.monotonic()
+        configured.process.send_signal(signal.SIGTERM)
+        assert configured.process.wait(PATIENCE) == 0
+        assert 0.4 < time.monotonic() - begun < 4
+
+
+def test_crowd_at_the_door(sandbox_database: Database) -> None:
+    """However many connections of one source are refused, others are served, named networks among them."""
+    settings = {
+        "WHOISD_SERVER__WORKERS": "1",
+        "WHOISD_SERVER__MAX_CONNECTIONS": "50",
+        "WHOISD_LIMITS__CONNECTIONS": "5",
+        "WHOISD_NETWORK": json.dumps(
+            [{"name": "probes", "cidrs": ["127.5.0.0/16"], "rate": "unlimited", "connections": 10}]
+        ),
+    }
+    with Service(sandbox_database.reader, settings) as service:
+        held = []
+        for number in range(300):
+            held.append(service.connect("127.6.6.6"))
+            if number % 10 == 9:
+                for source in ("127.5.0.1", "127.7.0.1"):
+                    assert service.exchange(QUERY, source).endswith(ENDS_WITH)
+        for client in held:
+            client.close()
+        assert {event["fault"] for event in service.events("query.refused")} <= {"source_connections"}

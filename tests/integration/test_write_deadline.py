@@ -14,7 +14,7 @@ from whoisd.log import ClientNames
 from whoisd.memory import anonymous
 from whoisd.metrics import Board
 from whoisd.server import Post, Worker
-from whoisd.sockets import open_listeners
+from whoisd.sockets import Room, open_listeners
 from whoisd.sources import ENTRY, HEADER, Connections, Ledger, Secret, Sources
 from whoisd.supervisor import limits_of
 
@@ -35,7 +35,7 @@ async def test_client_that_does_not_read(sandbox_database: Database) -> None:
             Post(
                 settings=settings,
                 listeners=listeners,
-                most=10,
+                room=Room(10, 10),
                 sources=sources(settings),
                 tally=Board(anonymous(Board.size(1)), 1).tally(0),
                 names=ClientNames("address", bytes(32), date(2026, 1, 1)),
@@ -52,7 +52,7 @@ async def test_client_that_does_not_read(sandbox_database: Database) -> None:
             await asyncio.sleep(0.4)
             assert not [event for event in events if event["event"].startswith("query")]
             await asyncio.sleep(0.4)
-        await worker.stop(last=True)
+        await worker.stop()
     assert [(event["event"], event["outcome"]) for event in events if event["event"].startswith("query")] == [
         ("query.abandoned", "write_timeout")
     ]

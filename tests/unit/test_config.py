@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from whoisd.config import Listen, NamedNetwork, Settings, load_settings
+from whoisd.config import Listen, NamedNetwork, Settings, default_file, load_settings
 from whoisd.errors import ConfigError
 from whoisd.notices import PHRASES_FOR_FREE
 
@@ -31,7 +31,7 @@ VARIABLES: list[tuple[str, str, str, object]] = [
     ("WHOISD_LIMITS__CONNECTIONS", "8", "limits.connections", 8),
     ("WHOISD_LIMITS__NETWORK_RATE", "unlimited", "limits.network_rate", "unlimited"),
     ("WHOISD_LIMITS__NETWORK_BURST", "7", "limits.network_burst", 7),
-    ("WHOISD_LIMITS__NETWORK_CONNECTIONS", "6", "limits.network_connections", 6),
+    ("WHOISD_LIMITS__NETWORK_CONNECTIONS", "60", "limits.network_connections", 60),
     (
         "WHOISD_NETWORK",
         '[{"name": "cert", "cidrs": ["192.0.2.0/28", "2001:db8::/48"], "rate": "unlimited", "connections": 3}]',
@@ -198,7 +198,7 @@ def test_file_beyond_ascii(file: Path) -> None:
         (GOOD + "owner_dsn = 'hunter2'\n", "database.owner_dsn: must begin with postgresql://"),
         (GOOD + "deadline = 0.05\n", "database.deadline: Input should be greater than or equal to 0.1"),
         (GOOD + "deadline = 61\n", "database.deadline: Input should be less than or equal to 60"),
-        (GOOD + "[server]\nread_timeout = 0\n", "server.read_timeout: Input should be greater than 0"),
+        (GOOD + "[server]\nread_timeout = 0\n", "server.read_timeout: Input should be greater than or equal to 0.01"),
         (GOOD + "[server]\nread_timeout = inf\n", "server.read_timeout: Input should be less than or equal to 3600"),
         (GOOD + "[server]\nmax_connections = 0\n", "server.max_connections: Input should be greater than or equal to 1"),
         (GOOD + "[log]\nformat = 'xml'\n", "log.format: Input should be 'auto', 'json' or 'console'"),
@@ -248,7 +248,7 @@ def test_wrong_types_in_the_file(file: Path, text: str, key: str) -> None:
         ("WHOISD_SEVER__GRACE", "1", f"not a setting; sections are {SECTIONS}"),
         ("WHOISD_DSN", DSN, f"not a setting; sections are {SECTIONS}"),
         ("WHOISD_DATABASE__DEADLINE", "61", "database.deadline: Input should be less than or equal to 60"),
-        ("WHOISD_SERVER__GRACE", "-1", "server.grace: Input should be greater than 0"),
+        ("WHOISD_SERVER__GRACE", "-1", "server.grace: Input should be greater than or equal to 0.01"),
         ("WHOISD_LOG__FORMAT", "xml", "log.format: Input should be 'auto', 'json' or 'console'"),
         ("WHOISD_LOG", "debug", 'is not JSON; a whole section in the environment is written as {"key": "value"}'),
         (
@@ -641,3 +641,35 @@ def test_faults_in_variables_of_what_is_limited(
     file.write_text(GOOD)
     monkeypatch.setenv(variable, text)
     assert faults(file) == [f"{variable}: {fault}"]
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("[limits]\nrate = 20\n", "network_rate: must not be less than rate"),
+        ("[limits]\nrate = 'unlimited'\n", "network_rate: must not be less than rate"),
+        ("[limits]\nburst = 101\n", "network_burst: must not be less than burst"),
+        ("[limits]\nconnections = 201\n", "network_connections: must not be less than connections"),
+        ("[[listen]]\nhost = '::1'\nproxy = true\ntrusted = ['0.0.0.0/0']\n", "trusted: 0.0.0.0/0 is nearly anyone"),
+        ("[[listen]]\nhost = '::1'\nproxy = true\ntrusted = ['::/15']\n", "trusted: ::/15 is nearly anyone"),
+        ("[[network]]\nname = 'all'\ncidrs = ['::/0']\nrate = 1\n", "network.0.cidrs: ::/0 is everyone"),
+        (f"[[network]]\nname = 'all'\ncidrs = ['::1']\nrate = 1{'0' * 400}\n", "network.0.rate: must be a number from"),
+        (f"[limits]\nburst = {'9' * 5000}\n", "has a number too long, or lists too deep"),
+        (f"x = {'[' * 3000}\n", "has a number too long, or lists too deep"),
+    ],
+)
+def test_what_would_switch_a_guard_off(file: Path, text: str, fault: str) -> None:
+    """A setting that makes a limit none, or that only a broken file holds, is refused in words."""
+    file.write_text(f"{text}\n{GOOD}")
+    (said,) = faults(file)
+    assert str(file) in said
+    assert fault in said
+
+
+def test_default_file_that_cannot_be_read(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A default file that is there counts, though it leads nowhere; one that is not there is none."""
+    monkeypatch.setattr("whoisd.config.DEFAULT_FILE", file)
+    assert default_file() is None
+    file.symlink_to(file.with_name("gone.toml"))
+    assert default_file() == file
+    assert faults(None) == [f"{file}: cannot be read: No such file or directory"]

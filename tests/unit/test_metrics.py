@@ -264,13 +264,18 @@ def test_reset_keeps_what_is_the_servers() -> None:
 
 
 def test_signs_of_life() -> None:
-    """A process turns when its last sign of life is later than the moment that is asked about."""
+    """A process turns when it accepts, and its last sign of life is later than the moment that is asked about."""
     over = board()
     assert (over.tally(0).last_alive, over.turning(0)) == (0, 0)
     over.tally(0).alive(100.25)
     over.tally(2).alive(105.5)
+    assert over.turning(0) == 0
+    for row in (0, 1, 2):
+        over.tally(row).accepting(yes=True)
     assert [over.tally(row).last_alive for row in range(ROWS)] == [100.25, 0, 105.5]
     assert [over.turning(since) for since in (0, 100.249, 100.25, 105.4, 105.5)] == [2, 2, 1, 1, 0]
+    over.tally(2).accepting(yes=False)
+    assert over.turning(0) == 1
 
 
 @pytest.mark.parametrize("row", range(ROWS))

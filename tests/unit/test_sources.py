@@ -71,6 +71,11 @@ def ledger(entries: int = 1024) -> Ledger:
     return Ledger(memory(entries))
 
 
+def debt(book: Ledger, key: Key, allowance: Allowance, now: float = NOW) -> float:
+    """Seconds until an allowance is full again."""
+    return book._debt(book._find(key), allowance, now)
+
+
 def connections(rows: int = 2, mine: int = 0, cells: memoryview | None = None) -> Connections:
     return Connections(cells or memoryview(bytearray(Connections.size(rows))), rows, mine, SECRET)
 
@@ -255,19 +260,25 @@ def test_form_of_the_memory(entries: int, text: str) -> None:
     book.charge(key, ONE, NOW)
     book.ban(key, NOW)
     where = place_of(key, entries)
-    assert struct.unpack_from("<QQdd", made, where) == (key.prefix, key.scope | 1 << 8, NOW + 1, NOW + 60)
+    assert struct.unpack_from("<QQdd", made, where) == (
+        key.prefix,
+        key.scope | 1 << 8 | ONE.mark << 16,
+        NOW + 1,
+        NOW + 60,
+    )
     assert bytes(made[HEADER:where]) == bytes(where - HEADER)
     assert not any(made[where + ENTRY :])
     for position in range(8):
         other = memory(entries)
-        struct.pack_into("<QQdd", other, where + position * ENTRY, key.prefix, key.scope | 2 << 8, NOW + 3, NOW + 500)
+        numbers = (key.prefix, key.scope | 2 << 8 | THREE.mark << 16)
+        struct.pack_into("<QQdd", other, where + position * ENTRY, *numbers, NOW + 3, NOW + 500)
         assert [*Ledger(other).bans(NOW)] == [Ban(key, 500.0, 2)]
         assert Ledger(other).ban_of(key, NOW) == 500.0
         assert Ledger(other).wait(key, THREE, NOW) == 1.0
 
 
 def entry(made: memoryview, number: int = 0) -> tuple[int, int, float, float]:
-    """An entry as it is in memory: prefix, scope and number of bans, when the allowance is full, when the ban ends."""
+    """An entry as it is in memory: prefix; scope, number of bans and mark; when the allowance is full; the ban's end."""
     prefix, scope, full, until = struct.unpack_from("<QQdd", made, HEADER + number * ENTRY)
     return prefix, scope, full, until
 
@@ -286,10 +297,10 @@ def test_entries_are_wiped() -> None:
     assert entry(made) == (KEY.prefix, Scope.SOURCE_4 | 1 << 8, 0, NOW + 60)
     book.lift(KEY, NOW)
     book.charge(keys[0], ONE, NOW)
-    assert entry(made) == (keys[0].prefix, Scope.SOURCE_4, NOW + 1, 0)
+    assert entry(made) == (keys[0].prefix, Scope.SOURCE_4 | ONE.mark << 16, NOW + 1, 0)
     book.refund(keys[0], ONE)
-    assert entry(made) == (keys[0].prefix, Scope.SOURCE_4, NOW, 0)
-    assert entry(made, 7)[:2] == (keys[7].prefix, Scope.SOURCE_4 | 3 << 8)
+    assert entry(made) == (keys[0].prefix, Scope.SOURCE_4 | ONE.mark << 16, NOW, 0)
+    assert entry(made, 7)[:2] == (keys[7].prefix, Scope.SOURCE_4 | 3 << 8 | ONE.mark << 16)
 
 
 def test_the_secret_decides() -> None:
@@ -396,7 +407,7 @@ def test_refund_is_of_one_query(rate: float) -> None:
     for _ in range(5):
         book.charge(KEY, allowance, NOW)
     book.refund(KEY, allowance)
-    assert book.wait(KEY, replace(allowance, burst=1), NOW) == 4 / rate
+    assert debt(book, KEY, allowance) == 4 / rate
 
 
 @pytest.mark.parametrize("allowance", [ONE, THREE, Allowance(0.5, 2)])
@@ -563,7 +574,7 @@ def test_rate_and_a_clock_set_back(allowance: Allowance) -> None:
     assert book.wait(KEY, allowance, NOW - further - 4 * TICK) > 0
     assert book.wait(KEY, allowance, NOW - further - 5 * TICK) == 0
     book.charge(KEY, allowance, NOW - 1e6)
-    assert book.wait(KEY, replace(allowance, burst=1), NOW - 1e6) == 1 / allowance.rate
+    assert debt(book, KEY, allowance, NOW - 1e6) == 1 / allowance.rate
 
 
 def test_clock_set_forward() -> None:
@@ -630,7 +641,7 @@ def test_an_entry_that_changes_hands_is_blank() -> None:
     newcomer = key_of(STRANGER, SOURCE)
     book.charge(newcomer, THREE, NOW)
     assert book.ban_of(newcomer, NOW) == 0
-    assert book.wait(newcomer, ONE, NOW) == 1
+    assert debt(book, newcomer, THREE) == 1
     assert book.ban(newcomer, NOW) == 60
 
 
@@ -789,7 +800,7 @@ def test_both_are_checked_before_either_is_charged() -> None:
     who = sources(over=book)
     network = key_of(ADDRESS, NETWORK)
     ask(who, "192.0.2.7", NOW, 50)
-    assert book.wait(network, Allowance(4.0, 1), NOW) == 3 / 4
+    assert debt(book, network, LIMITS.network) == 3 / LIMITS.network.rate
     assert ask(who, "192.0.2.1", NOW, 3) == [None] * 3
     assert ask(who, "192.0.2.2", NOW, 2) == [None] * 2
     assert ask(who, "192.0.2.8", NOW) == [Refusal(Limit.NETWORK_RATE, 60)]
@@ -871,13 +882,27 @@ def test_unlimited() -> None:
 
 
 def test_new_limits_over_the_same_ledger() -> None:
-    """After a reload the new limits hold, and a ban goes on."""
+    """After a reload everyone has their new allowance whole, whatever was used up of the old; and a ban goes on."""
     book = ledger()
     ask(sources(over=book), "192.0.2.7", NOW, 4)
     ask(sources(over=book), "192.0.2.8", NOW, 2)
     after = sources(replace(LIMITS, source=Allowance(1.0, 2)), book)
     assert ask(after, "192.0.2.7", NOW + 1) == [Refusal(Limit.SOURCE_BAN, 59)]
-    assert ask(after, "192.0.2.8", NOW) == [Refusal(Limit.SOURCE_RATE, 60)]
+    assert ask(after, "192.0.2.8", NOW, 3) == [None, None, Refusal(Limit.SOURCE_RATE, 60)]
+    slow, quick = (replace(LIMITS, source=Allowance(rate, 5), network=UNLIMITED) for rate in (0.1, 1.0))
+    assert ask(sources(slow, book), "192.0.2.9", NOW, 5) == [None] * 5
+    assert ask(sources(quick, book), "192.0.2.9", NOW, 5) == [None] * 5
+    sources(slow, book).refund(sources(slow, book).client(ip_address("192.0.2.9")))  # of a query from before
+    assert ask(sources(quick, book), "192.0.2.9", NOW) == [Refusal(Limit.SOURCE_RATE, 60)]
+
+
+def test_marks_tell_allowances_apart() -> None:
+    """Allowances that differ in rate or burst have different marks, of 16 bits and not 0; equal ones have the same."""
+    allowances = [Allowance(rate, burst) for rate in (0.1, 0.5, 1.0, 2.0, 10.0) for burst in (1, 2, 5, 10, 100)]
+    marks = [allowance.mark for allowance in allowances]
+    assert len(set(marks)) == len(marks)
+    assert all(0 < mark < 2**16 for mark in marks)
+    assert Allowance(1.0, 5).mark == Allowance(1.0, 5).mark
 
 
 # --- named networks --------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """systemd's side of a service: which sockets are inherited, and what arrives at NOTIFY_SOCKET."""
 
 import os
+import resource
 import socket
 import subprocess
 import sys
@@ -201,3 +202,15 @@ def test_watcher_that_does_not_read_does_not_stop_us(received: socket.socket) ->
     begun = time.monotonic()
     notifier.alive()
     assert time.monotonic() - begun < 5
+
+
+def test_no_descriptor_left(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where no socket can be made, nobody is told, and nothing fails."""
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    notifier = Notifier()
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, before[1]))
+    try:
+        notifier.alive()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
