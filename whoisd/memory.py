@@ -36,10 +36,10 @@ def open_ledger(path: Path, *, create: bool) -> Ledger:
     except OSError as error:
         if isinstance(error, FileNotFoundError) and not create:
             raise ConfigError(f"limits.file: {path}: is not there; no server runs with this configuration") from None
-        raise ConfigError(
-            f"limits.file: {path}: {error.strerror}; name a file that the server's account may write, on a disk with"
-            f" {LEDGER_SIZE >> 20} MiB to spare"
-        ) from None
+        todo = f"name a file that the server's account may write, on a disk with {LEDGER_SIZE >> 20} MiB to spare"
+        if isinstance(error, PermissionError) and not create:
+            todo = "run this as root, or as the server's account"
+        raise ConfigError(f"limits.file: {path}: {error.strerror}; {todo}") from None
     return Ledger(memory)
 
 

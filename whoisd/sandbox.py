@@ -38,9 +38,10 @@ The sandbox answers on {host} port {port}. Try, in another terminal:
     whois -h {host} -p {port} -- '--charset=utf-8 --show-handles punktum.dk'
     whois -h {host} -p {port} HELP
 
-The other commands work on it too; the log says why the email is withheld:
+The other commands work on it too; two ways to see why an email is withheld:
 
     {program} query --config {config} -- --show-handles enkeltmand.dk
+    {program} explain --config {config} enkeltmand.dk
 
 So does plain SQL on the tables in the schema registry; this makes that email public in the next answer:
 
