@@ -331,15 +331,21 @@ def test_slow_request_holds_nobody_up(watched: Service) -> None:
         client.close()
 
 
-def test_crowd_of_silent_clients(watched: Service) -> None:
-    """Silent clients take a bounded number of threads; when they have had their time they give way to who comes."""
+def test_crowd_of_slow_clients(watched: Service) -> None:
+    """Clients that drip take a bounded number of threads; when they have had their time they give way to who comes."""
     port = int(watched.wait_for_event("metrics.listening")["port"])
     held = [socket.create_connection(("127.0.0.1", port)) for _ in range(observer.MOST_REQUESTS + 20)]
+    for client in held:
+        with suppress(OSError):
+            client.sendall(b"GET /livez HTTP/1.0\r\nX-Slow: ")
     status = Path(f"/proc/{watched.pids()['observer']}/status")
     until_threads(status, observer.MOST_REQUESTS)
     deadline = time.monotonic() + observer.PATIENCE + PATIENCE
     answered = b""
     while not answered.startswith(b"HTTP/1.0 200") and time.monotonic() < deadline:
+        for client in held:
+            with suppress(OSError):
+                client.send(b"y")
         with suppress(ConnectionError):
             answered = request(watched, b"GET /livez HTTP/1.0\r\n\r\n")
         time.sleep(0.2)
