@@ -13,13 +13,11 @@ import gc
 import math
 import os
 import secrets
-import select
 import signal
 import socket
-import struct
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from time import monotonic, time
@@ -30,6 +28,7 @@ import uvloop
 from whoisd.config import Settings
 from whoisd.dsn import parse_dsn
 from whoisd.errors import ConfigError, whereabouts
+from whoisd.events import Events, Signals
 from whoisd.log import ClientNames, Logger, open_log
 from whoisd.memory import anonymous, open_ledger
 from whoisd.metrics import Board
@@ -105,7 +104,7 @@ class Supervisor:
         self._looked_at = self._looking_since = monotonic()
         self._prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
 
-    def run(self, load: Load | None, on_ready: Callable[[], None], signals: "Signals") -> None:
+    def run(self, load: Load | None, on_ready: Callable[[], None], signals: Signals) -> None:
         """Keep the server up until it is told to stop. `load` reads the configuration anew; without it SIGHUP is a stop."""
         self._tally.configured(time())
         for listener in self._listeners:
@@ -162,7 +161,7 @@ class Supervisor:
         serving = any(child.stage is Stage.ACCEPTING and child.slot != _OBSERVER for child in self._children.values())
         return monotonic() < death.at + (death.pause if serving else min(death.pause, FIRST_PAUSE))
 
-    def _start_missing(self, signals: "Signals") -> None:
+    def _start_missing(self, signals: Signals) -> None:
         """Start what should run and does not; while others serve, one process at a time."""
         if self._stopping:
             return
@@ -235,7 +234,7 @@ class Supervisor:
 
     # --- what we are told -----------------------------------------------------------------------------------------
 
-    def _obey(self, events: "Events", load: Load | None) -> None:
+    def _obey(self, events: Events, load: Load | None) -> None:
         for pid, stage in events.stages:
             if pid in self._children:
                 self._children[pid].stage = stage
@@ -305,7 +304,7 @@ class Supervisor:
 
     # --- starting a process ---------------------------------------------------------------------------------------
 
-    def _start(self, slot: int, row: int, signals: "Signals") -> None:
+    def _start(self, slot: int, row: int, signals: Signals) -> None:
         names = ClientNames("none", self._names_key, self._names_day)
         self._names_day = datetime.now(UTC).date()
         self._names_key = names.advance(self._names_day)  # so that no process has a key of the days before
@@ -329,7 +328,7 @@ class Supervisor:
         self._children[pid] = child
         self._log.debug("process.started", process=_name(slot), pid=pid)
 
-    def _become(self, child: Child, signals: "Signals") -> NoReturn:
+    def _become(self, child: Child, signals: Signals) -> NoReturn:
         """Be the process that was just forked, to its end."""
         status = 1
         try:
@@ -428,71 +427,6 @@ def limits_of(settings: Settings, numbers: Mapping[str, int]) -> Limits:
 
 def _allowance(rate: float | str, burst: int) -> Allowance:
     return Allowance(math.inf if isinstance(rate, str) else rate, burst)
-
-
-# --- events ----------------------------------------------------------------------------------------------------------
-
-
-class Events(NamedTuple):
-    """What happened: signals that came, and stages that workers have come to, by their pid."""
-
-    signals: set[int]
-    stages: list[tuple[int, Stage]]
-
-
-_SAID: Final = struct.Struct("=ii")  # pid, stage
-
-
-class Signals:
-    """The events that the supervisor waits for. A signal is noted, and does nothing halfway."""
-
-    _OURS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
-
-    def __init__(self) -> None:
-        self._signals, self._on_signal = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._stages, self._on_stage = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._came: set[int] = set()
-        for number in self._OURS:
-            signal.signal(number, lambda number, _: self._came.add(number))
-        signal.set_wakeup_fd(self._on_signal, warn_on_full_buffer=False)
-
-    def wait(self, seconds: float) -> Events:
-        """Return what has happened, as soon as something has, or after so many seconds."""
-        select.select([self._signals, self._stages], [], [], seconds)
-        _read(self._signals)  # which only ends the waiting: when full it loses what comes
-        came, self._came = self._came, set()
-        said = _SAID.iter_unpack(_read(self._stages))
-        return Events(came, [(pid, Stage(stage)) for pid, stage in said])
-
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Hold signals back while a process is forked: one that is meant for it must not be taken for ours."""
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, self._OURS)
-        try:
-            yield
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-    def forget(self) -> None:
-        """Be a forked process, which minds no terminal and ends when it is told to."""
-        signal.set_wakeup_fd(-1)
-        for number in self._OURS:
-            signal.signal(number, signal.SIG_DFL if number in {signal.SIGTERM, signal.SIGCHLD} else signal.SIG_IGN)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, self._OURS)
-        os.close(self._signals)
-        os.close(self._on_signal)
-        os.close(self._stages)
-
-    def say(self, stage: Stage) -> None:
-        """Tell the supervisor what stage this process has come to."""
-        with suppress(OSError):  # it is gone: then we are told to end
-            os.write(self._on_stage, _SAID.pack(os.getpid(), stage))
-
-
-def _read(pipe: int) -> bytes:
-    with suppress(BlockingIOError):
-        return os.read(pipe, 512 * _SAID.size)
-    return b""
 
 
 def supervise(
