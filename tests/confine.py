@@ -205,11 +205,12 @@ def _mount_all(unit: Unit, settings: Settings) -> None:
     covered = {"/run": 0o755}
     for name in unit:
         covered |= _COVERED.get(name, {})
+    covered |= _closed(settings.see)
     devices = [f"/dev/{name}" for name in _DEVICES] if "PrivateDevices" in unit else []
     # Held open before anything is mounted over them; a mount is made of them through /proc/self/fd.
     held = {path: os.open(path, os.O_PATH | os.O_CLOEXEC) for path in [*settings.see, *devices, settings.runtime]}
     _cover(covered)
-    for path in [*settings.see, *devices]:
+    for path in sorted([*settings.see, *devices], key=len):  # a folder before what is in it
         if any(Path(path).is_relative_to(folder) for folder in covered):
             _show(held[path], Path(path))
     writable = ["/proc", "/run", *(folder for folder, mode in covered.items() if mode == _FOR_ALL)]
@@ -221,6 +222,14 @@ def _mount_all(unit: Unit, settings: Settings) -> None:
     for target in writable:
         if target not in " ".join(unit.get("ReadOnlyPaths", [])).split():
             _set_attributes(target, remove=_MOUNT_RDONLY)
+
+
+def _closed(paths: Sequence[str]) -> dict[str, int]:
+    """The outermost folder above each path that others may not enter: it is covered, so that what is in it can be shown."""
+    folders = [
+        next((each for each in (*Path(path).parents,)[::-1] if not each.stat().st_mode & 0o001), None) for path in paths
+    ]
+    return {str(folder): 0o711 for folder in folders if folder}
 
 
 def _cover(folders: Mapping[str, int]) -> None:

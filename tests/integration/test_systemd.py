@@ -280,7 +280,10 @@ class Confined(AbstractContextManager["Confined"]):
         while notification not in self._notified:
             assert time.monotonic() < deadline, f"no {notification} in {self._notified}; the log:\n{self.log()}"
             assert self.process.poll() is None, f"ended with {self.process.returncode}; the log:\n{self.log()}"
-            message, ancillary, *_ = self._notify.recvmsg(4096, socket.CMSG_SPACE(12))
+            try:
+                message, ancillary, *_ = self._notify.recvmsg(4096, socket.CMSG_SPACE(12))
+            except TimeoutError:
+                continue  # the deadline has passed too, and its message has the log
             assert struct.unpack("3i", ancillary[0][2])[0] == self.process.pid
             self._notified += message.decode().splitlines()
         del self._notified[: self._notified.index(notification) + 1]
