@@ -92,6 +92,34 @@ class Figures:
         return found
 
 
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Tell a process to end and see that it does; one that does not is killed, and fails the test."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+    try:
+        process.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        raise
+
+
+def said_by(code: str, *arguments: str, passing: Sequence[int] = (), **settings: str) -> str:
+    """What a Python process prints that these descriptors are passed on to; it must end well, and say nothing else."""
+    command = [*(passing_on(*passing) if passing else []), sys.executable, "-c", code, *arguments]
+    ended = subprocess.run(
+        command,
+        env=environment(settings),
+        pass_fds=passing,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    return ended.stdout
+
+
 class Service(AbstractContextManager["Service"]):
     """`whoisd serve` as its own process on a free port; settings are given as environment variables."""
 
@@ -129,14 +157,8 @@ class Service(AbstractContextManager["Service"]):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
         try:
-            self.process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-            raise
+            end(self.process)
         finally:
             self._reader.join()
             self._folder.cleanup()

@@ -22,7 +22,6 @@ import click
 from whoisd import notices
 from whoisd.answer import Answer, answer
 from whoisd.config import DEFAULT_FILE, Settings, default_file, load_settings
-from whoisd.dsn import parse_dsn
 from whoisd.errors import ConfigError, InvalidName, Outcome, StoreError, WhoisdError, cause_of, whereabouts
 from whoisd.explain import explain, explain_host
 from whoisd.log import Logger, log_query, open_log
@@ -191,7 +190,7 @@ def _no_such(name: DomainName) -> NoReturn:
 
 
 def _store(settings: Settings, log: Logger) -> Store:
-    return Store(parse_dsn(settings.database.dsn.get_secret_value()), settings.database.deadline, log)
+    return Store(settings.database.hosts, settings.database.deadline, log)
 
 
 @main.group()

@@ -27,7 +27,7 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
-from whoisd.dsn import parse_dsn
+from whoisd.dsn import Dsn, parse_dsn
 from whoisd.errors import ConfigError, DsnError
 from whoisd.notices import PHRASES_FOR_FREE
 from whoisd.sources import MOST_NAMED, MOST_WORKERS, Network
@@ -154,7 +154,7 @@ def _one_line(value: str) -> str:
 
 
 Cidr = Annotated[Network, BeforeValidator(_cidr)]
-Dsn = Annotated[SecretStr, AfterValidator(_dsn)]
+Url = Annotated[SecretStr, AfterValidator(_dsn)]
 Seconds = Annotated[float, BeforeValidator(_not_boolean), Field(ge=0.01, le=3600, allow_inf_nan=False)]
 Flag = Annotated[bool, BeforeValidator(_flag)]
 Count = Annotated[int, BeforeValidator(_not_boolean)]
@@ -261,11 +261,16 @@ class Metrics(_Section):
 class Database(_Section):
     """Where the registry's data is."""
 
-    dsn: Dsn = Field(description="PostgreSQL URL of the server's role, which reads the two views")
-    owner_dsn: Dsn | None = Field(default=None, description="PostgreSQL URL of the owner's role, for `migrate` and `load`")
+    dsn: Url = Field(description="PostgreSQL URL of the server's role, which reads the two views")
+    owner_dsn: Url | None = Field(default=None, description="PostgreSQL URL of the owner's role, for `migrate` and `load`")
     deadline: Annotated[Seconds, Field(ge=0.1, le=60)] = Field(
         default=1.5, description="seconds for a lookup, waiting included; then the client is told to try again later"
     )
+
+    @property
+    def hosts(self) -> Dsn:
+        """Where the server's data is, by host."""
+        return parse_dsn(self.dsn.get_secret_value())
 
 
 class Disclosure(_Section):
@@ -378,8 +383,8 @@ def load_settings(file: Path | None = None) -> Settings:
 
     Raises `ConfigError`, a line for each fault.
     """
-    path = file or default_file() or DEFAULT_FILE
-    values = _read(path) if file or default_file() else {}
+    found = file or default_file()
+    path, values = (found, _read(found)) if found else (DEFAULT_FILE, {})
     _check_variables()
     try:
         return Settings(**({"database": {}} | values))  # so that what is missing is its key, not the section
@@ -425,7 +430,7 @@ def _fault(path: Path, fault: Mapping[str, Any]) -> str:
     """Write one fault as `origin: key: what is wrong`, without the value."""
     place = [str(part) for part in fault["loc"]]
     said = fault["msg"].removeprefix("Value error, ")
-    if not place:  # a fault between sections names its key
+    if not place:  # a fault between sections: its message names the key
         key, _, said = said.partition(": ")
         place = key.split(".")
     missing = fault["type"] == "missing"
@@ -436,8 +441,7 @@ def _fault(path: Path, fault: Mapping[str, Any]) -> str:
         else "must be a list",
         "missing": f"required; set it there or in the environment as {_variable(place)}",
     }.get(fault["type"], said)
-    # A fault between keys is the section's; its message names the key.
-    return ": ".join(part for part in (_origin(path, place, missing=missing), ".".join(place), what) if part)
+    return f"{_origin(path, place, missing=missing)}: {'.'.join(place)}: {what}"
 
 
 def _variable(place: Sequence[str]) -> str:

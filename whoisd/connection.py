@@ -12,7 +12,6 @@ answer. So: write, FIN, read on and throw away until the client closes too (or i
 """
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import Enum, auto
@@ -77,24 +76,8 @@ class State(Enum):
 class Connection(asyncio.Protocol):
     """One client. `listen` is the section of the listener that it came by."""
 
-    __slots__ = (
-        "_address",
-        "_answer",
-        "_buffer",
-        "_client",
-        "_counted",
-        "_desk",
-        "_drained",
-        "_ended",
-        "_header",
-        "_listen",
-        "_since",
-        "_state",
-        "_taken",
-        "_task",
-        "_timer",
-        "_transport",
-    )  # fmt: skip
+    __slots__ = ("_address", "_answer", "_buffer", "_client", "_counted", "_desk", "_drained", "_ended", "_header",
+                 "_listen", "_since", "_state", "_taken", "_task", "_timer", "_transport")  # fmt: skip
 
     def __init__(self, desk: Desk, listen: Listen) -> None:
         self._desk = desk
@@ -109,7 +92,7 @@ class Connection(asyncio.Protocol):
         self._ended = False  # whether the client has sent its FIN
         self._taken: float | None = None  # seconds from accept to answer
         self._since = perf_counter()  # the loop's own clock is too coarse: it stands still within a turn
-        self._task: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[None] | None = None  # held because the loop itself holds a task weakly
 
     # --- what the loop calls --------------------------------------------------------------------------------------
 
@@ -127,7 +110,7 @@ class Connection(asyncio.Protocol):
             self._turn_away(self._refusal(Refusal(Limit.ALL_CONNECTIONS, CONNECTIONS_RETRY)))
         elif not self._header:
             self._identify(self._address)
-        elif is_within(self._address, self._listen.trusted):
+        elif any(self._address in network for network in self._listen.trusted):
             self._state = State.HEADER
         else:
             self._turn_away(notice(Outcome.UNTRUSTED_PROXY, notices.UNTRUSTED_PROXY))
@@ -289,8 +272,3 @@ def _address_of(peername: Any) -> Address:
         return IPv4Address(0)
     address = ip_address(peername[0].partition("%")[0])
     return address.ipv4_mapped or address if isinstance(address, IPv6Address) else address
-
-
-def is_within(address: Address, networks: Sequence[Any]) -> bool:
-    """Whether an address is in one of these networks."""
-    return any(address in network for network in networks)

@@ -16,7 +16,7 @@ from typing import Any, Final
 import orjson
 import structlog
 
-from whoisd.errors import Outcome
+from whoisd.errors import Outcome, whereabouts
 from whoisd.sources import NETWORK, Address, key_of
 
 Logger = structlog.typing.FilteringBoundLogger
@@ -39,7 +39,6 @@ EVENTS: Final = {
     Outcome.WRITE_TIMEOUT: "query.abandoned",
     Outcome.CLIENT_GONE: "query.abandoned",
 }
-_LEVELS: Final = {"query.failed": "error"}
 
 
 class _Stderr:
@@ -99,6 +98,12 @@ def log_query(log: Logger, outcome: Outcome, **facts: object) -> None:
     event = EVENTS[outcome]
     write = log.error if event == "query.failed" else log.info
     write(event, outcome=outcome.value, **{key: fact for key, fact in facts.items() if fact is not None})
+
+
+def log_fault(log: Logger, context: dict[str, Any]) -> None:
+    """Log what a loop could not deliver to anyone, as its exception handler: its kind and place, not its text."""
+    error = context.get("exception")
+    log.error("server.fault", fault=whereabouts(error) if error else str(context.get("message")))
 
 
 class ClientNames:

@@ -180,7 +180,7 @@ class Board:
         return sum(at > since * 1000 and yes for at, yes in zip(alive, accepting, strict=True))
 
 
-class Facts(NamedTuple):
+class Findings(NamedTuple):
     """What is found out when Prometheus asks, rather than counted."""
 
     workers: int
@@ -192,9 +192,9 @@ class Facts(NamedTuple):
 class BoardCollector(Collector):
     """Hands a board to Prometheus."""
 
-    def __init__(self, board: Board, facts: Facts) -> None:
+    def __init__(self, board: Board, findings: Findings) -> None:
         self._board = board
-        self._facts = facts
+        self._findings = findings
 
     def collect(self) -> Iterator[Metric]:
         """Return all figures."""
@@ -248,7 +248,7 @@ class BoardCollector(Collector):
 
     def _clients(self) -> Iterator[Metric]:
         yield _gauge("whoisd_connections_open", "Open connections.", {(): self._board.total(_OPEN)})
-        networks = {"other": MOST_NAMED, **self._facts.networks}
+        networks = {"other": MOST_NAMED, **self._findings.networks}
         yield _counter(
             "whoisd_refusals",
             "Clients refused for rate, ban or number of connections, by the named network that they are in.",
@@ -264,13 +264,13 @@ class BoardCollector(Collector):
         yield _gauge(
             "whoisd_bans_in_force",
             "Bans in force.",
-            {(scope,): self._facts.bans.get(scope, 0) for scope in _BANS},
+            {(scope,): self._findings.bans.get(scope, 0) for scope in _BANS},
             ("scope",),
         )
 
     def _processes(self) -> Iterator[Metric]:
         board = self._board
-        yield _gauge("whoisd_workers", "Workers that accept.", {(): self._facts.workers})
+        yield _gauge("whoisd_workers", "Workers that accept.", {(): self._findings.workers})
         yield _counter(
             "whoisd_restarts", "Processes that ended unasked and were replaced.", (), {(): board.total(_RESTARTS)}
         )
@@ -293,7 +293,7 @@ class BoardCollector(Collector):
         yield _counter("whoisd_log_lines_lost", "Lines of the log that nobody took.", (), {(): board.total(_LOST_LINES)})
 
     def _database(self) -> Iterator[Metric]:
-        age = self._facts.data_age
+        age = self._findings.data_age
         yield _gauge("whoisd_database_up", "Whether the database answers.", {(): age is not None})
         if age is not None:
             yield _gauge("whoisd_data_age_seconds", "Replication lag of a standby; 0 on a primary.", {(): age})

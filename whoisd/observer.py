@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from io import StringIO
 from socketserver import ThreadingMixIn
 from time import monotonic, time
 from typing import Any, Final
@@ -26,8 +27,8 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from whoisd.errors import StoreError
-from whoisd.metrics import Board, BoardCollector, Facts
+from whoisd.errors import StoreError, whereabouts
+from whoisd.metrics import Board, BoardCollector, Findings
 from whoisd.sources import NETWORK, Ledger
 from whoisd.store import Store
 
@@ -58,14 +59,14 @@ class Watch:
         """Return how many workers turn."""
         return self.board.turning(monotonic() - TURNING_WITHIN)
 
-    def facts(self) -> Facts:
+    def findings(self) -> Findings:
         """Find out what is not counted."""
         try:
             age: float | None = self.data_age()
         except StoreError:
             age = None
         bans = Counter("network" if ban.key.scope in NETWORK.values() else "source" for ban in self.ledger.bans(time()))
-        return Facts(self.workers(), bans, age, self.networks)
+        return Findings(self.workers(), bans, age, self.networks)
 
 
 def application(watch: Watch, path: str) -> tuple[HTTPStatus, str, bytes]:
@@ -73,7 +74,7 @@ def application(watch: Watch, path: str) -> tuple[HTTPStatus, str, bytes]:
     match path:
         case "/metrics":
             registry = CollectorRegistry()
-            registry.register(BoardCollector(watch.board, watch.facts()))
+            registry.register(BoardCollector(watch.board, watch.findings()))
             return HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(registry)
         case "/livez":
             return HTTPStatus.OK, _TEXT, b"alive\n"
@@ -101,6 +102,10 @@ class _Handler(WSGIRequestHandler):
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's signature
         """Log nothing: whoever watches asks every few seconds."""
+
+    def get_stderr(self) -> StringIO:
+        """Print no traceback where whoever asked is too slow to take the answer."""
+        return StringIO()
 
 
 class _Server(ThreadingMixIn, WSGIServer):
@@ -136,7 +141,10 @@ class _Server(ThreadingMixIn, WSGIServer):
         super().shutdown_request(request)
 
     def _answer(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        status, kind, body = application(self._watch, environ["PATH_INFO"])
+        try:
+            status, kind, body = application(self._watch, environ["PATH_INFO"])
+        except Exception as error:  # noqa: BLE001 - wsgiref would print a traceback, which ends in the error's own text
+            status, kind, body = HTTPStatus.INTERNAL_SERVER_ERROR, _TEXT, f"{whereabouts(error)}\n".encode()
         start_response(f"{status.value} {status.phrase}", [("Content-Type", kind), ("Content-Length", str(len(body)))])
         return [b"" if environ["REQUEST_METHOD"] == "HEAD" else body]
 

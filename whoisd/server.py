@@ -9,16 +9,14 @@ from enum import IntEnum
 from functools import partial
 from importlib.metadata import version
 from time import monotonic
-from typing import Any, Final
+from typing import Final
 
 import uvloop
 
 from whoisd.answer import Policy
 from whoisd.config import Settings
 from whoisd.connection import Connection, Desk
-from whoisd.dsn import parse_dsn
-from whoisd.errors import whereabouts
-from whoisd.log import ClientNames, Logger
+from whoisd.log import ClientNames, Logger, log_fault
 from whoisd.metrics import Tally
 from whoisd.sockets import BACKLOG, Listener, Room
 from whoisd.sources import Sources
@@ -52,10 +50,7 @@ def policy_of(settings: Settings) -> Policy:
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """What a worker is given to do its work with.
-
-    `say` takes what stage it has come to.
-    """
+    """What a worker is given to do its work with; `say` takes what stage it has come to."""
 
     settings: Settings
     listeners: Sequence[Listener]
@@ -73,8 +68,7 @@ class Worker:
     def __init__(self, post: Post) -> None:
         loop = asyncio.get_running_loop()
         settings = post.settings
-        dsn = parse_dsn(settings.database.dsn.get_secret_value())
-        store = Store(dsn, settings.database.deadline, post.log, post.tally.batch)
+        store = Store(settings.database.hosts, settings.database.deadline, post.log, post.tally.batch)
         self._post = post
         self._desk = Desk(
             loop, settings.server, post.room, policy_of(settings), store, post.sources, post.tally, post.names, post.log
@@ -142,7 +136,7 @@ def run(post: Post) -> None:
 
 async def _serve(post: Post) -> None:
     loop = asyncio.get_running_loop()
-    loop.set_exception_handler(lambda _, context: _log_fault(post.log, context))
+    loop.set_exception_handler(lambda _, context: log_fault(post.log, context))
     stop, retire = asyncio.Event(), asyncio.Event()
     loop.add_signal_handler(STOP, stop.set)
     loop.add_signal_handler(RETIRE, retire.set)
@@ -172,9 +166,3 @@ async def _first(*events: asyncio.Event, seconds: float | None = None) -> None:
 def patience_of(settings: Settings) -> float:
     """Return for how many seconds a retired worker lets its connections go on: as long as any of them may last."""
     return settings.server.read_timeout + settings.database.deadline + settings.server.write_timeout
-
-
-def _log_fault(log: Logger, context: dict[str, Any]) -> None:
-    """Log what the loop could not deliver to anyone: its kind and place, not its text."""
-    error = context.get("exception")
-    log.error("server.fault", fault=whereabouts(error) if error else str(context.get("message")))

@@ -26,12 +26,11 @@ from typing import Final, NamedTuple, NoReturn
 import uvloop
 
 from whoisd.config import Settings
-from whoisd.dsn import parse_dsn
 from whoisd.errors import ConfigError, whereabouts
 from whoisd.events import Events, Signals
-from whoisd.log import ClientNames, Logger, open_log
+from whoisd.log import ClientNames, Logger, log_fault, open_log
 from whoisd.memory import anonymous, open_ledger
-from whoisd.metrics import Board
+from whoisd.metrics import Board, Tally
 from whoisd.observer import PATIENCE, Watch, observe
 from whoisd.server import RETIRE, STOP, Post, Stage, patience_of
 from whoisd.server import run as work
@@ -67,6 +66,11 @@ class Child:
     stage: Stage = Stage.STARTING
     ends_by: float | None = None
 
+    @property
+    def is_worker(self) -> bool:
+        """Whether it serves clients; else it is the observer."""
+        return self.slot != _OBSERVER
+
 
 class Death(NamedTuple):
     """That a process ended unasked: how many times in a row soon after its start, when, and for how long to wait."""
@@ -91,7 +95,7 @@ class Supervisor:
         self._open_connections = anonymous(Connections.size(rows))
         self._numbers: dict[str, int] = {}
         self._names_key, self._names_day = secrets.token_bytes(32), datetime.now(UTC).date()
-        self._log = self._open_log()
+        self._log = self._open_log(self._tally)
         self._room = raise_descriptor_limit(settings.server.max_connections, self._log)
         self._limits = self._limits_of(settings, self._room)
         self._notifier = Notifier()
@@ -138,7 +142,7 @@ class Supervisor:
                 continue
             del self._children[pid]
             self._board.tally(child.row).reset()
-            Connections(self._open_connections, self._board.rows, child.row, self._ledger.secret).clear(child.row)
+            self._connections(child.row).clear(child.row)
             if child.ends_by is None:
                 self._note_death(child, os.waitstatus_to_exitcode(status))
 
@@ -158,7 +162,7 @@ class Supervisor:
         death = self._deaths.get(slot)
         if not death:
             return False
-        serving = any(child.stage is Stage.ACCEPTING and child.slot != _OBSERVER for child in self._children.values())
+        serving = any(child.stage is Stage.ACCEPTING and child.is_worker for child in self._children.values())
         return monotonic() < death.at + (death.pause if serving else min(death.pause, FIRST_PAUSE))
 
     def _start_missing(self, signals: Signals) -> None:
@@ -205,13 +209,13 @@ class Supervisor:
             elif self._hangs(child, now):
                 self._log.error("process.hangs", process=_name(child.slot), seconds=HANGS_AFTER)
                 os.kill(pid, signal.SIGKILL)
-        if self._stopping and all(child.slot == _OBSERVER for child in self._children.values()):
+        if self._stopping and not any(child.is_worker for child in self._children.values()):
             for pid in self._children:  # the last to go: until then it says that we stop
                 os.kill(pid, signal.SIGTERM)
 
     def _hangs(self, child: Child, now: float) -> bool:
         last = max(child.started, self._looking_since, self._board.tally(child.row).last_alive)
-        return child.slot != _OBSERVER and now - last > HANGS_AFTER
+        return child.is_worker and now - last > HANGS_AFTER
 
     def _tell(self, pid: int, child: Child, number: int) -> None:
         patience = patience_of(child.settings) if number == RETIRE else child.settings.server.grace
@@ -221,7 +225,7 @@ class Supervisor:
     def _announce(self, on_ready: Callable[[], None]) -> None:
         """Tell systemd that we live, and that we serve once all workers do, and none by a configuration before."""
         self._notifier.alive()
-        workers = [child for child in self._children.values() if child.slot != _OBSERVER]
+        workers = [child for child in self._children.values() if child.is_worker]
         accepting = {(child.generation, child.slot) for child in workers if child.stage is Stage.ACCEPTING}
         if self._announced == self._generation or accepting != {(self._generation, slot) for slot in range(self._workers)}:
             return
@@ -255,7 +259,7 @@ class Supervisor:
         for listener in self._listeners:
             listener.socket.close()  # our copies: the workers close theirs once they have taken what waits
         for pid, child in self._children.items():
-            if child.slot != _OBSERVER:
+            if child.is_worker:
                 self._tell(pid, child, STOP)
             else:
                 child.ends_by = monotonic() + child.settings.server.grace + 2 * CUT_AFTER
@@ -274,7 +278,7 @@ class Supervisor:
             self._reject([f"a fault of whoisd's own, please report it: {whereabouts(error)}"])
         else:
             self._settings, self._room, self._limits = settings, room, limits
-            self._log = self._open_log()
+            self._log = self._open_log(self._tally)
             self._generation += 1
             self._tally.reload(applied=True, at=time())
             self._log.info("config.reloaded")
@@ -337,12 +341,12 @@ class Supervisor:
                 self._prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)  # when the supervisor ends, however that is
             if os.getppid() != self._pid:
                 os._exit(status)  # it has ended already
-            if child.slot == _OBSERVER:
-                self._observe()
-            else:
+            if child.is_worker:
                 if self._metrics:
                     self._metrics.close()
                 work(self._post(child.row, signals.say))
+            else:
+                self._observe()
             status = 0
         except BaseException as error:  # noqa: BLE001 - a forked process ends here, and nowhere above
             self._log.error("server.fault", fault=whereabouts(error))
@@ -351,17 +355,19 @@ class Supervisor:
 
     def _post(self, row: int, say: Callable[[Stage], None]) -> Post:
         tally = self._board.tally(row)
-        connections = Connections(self._open_connections, self._board.rows, row, self._ledger.secret)
         return Post(
             settings=self._settings,
             listeners=self._listeners,
             room=self._room,
-            sources=Sources(self._limits, self._ledger, connections),
+            sources=Sources(self._limits, self._ledger, self._connections(row)),
             tally=tally,
             names=ClientNames(self._settings.log.client, self._names_key, self._names_day),
-            log=open_log(self._settings.log.level, self._settings.log.format, tally.lost_line),
+            log=self._open_log(tally),
             say=say,
         )
+
+    def _connections(self, row: int) -> Connections:
+        return Connections(self._open_connections, self._board.rows, row, self._ledger.secret)
 
     def _observe(self) -> None:
         signal.signal(STOP, signal.SIG_DFL)
@@ -369,17 +375,18 @@ class Supervisor:
         for listener in self._listeners:
             listener.socket.close()  # when all that accept have ended, clients are to be turned away
         loop = uvloop.new_event_loop()
+        loop.set_exception_handler(lambda _, context: log_fault(self._log, context))
         database = self._settings.database
 
         async def open_store() -> Store:
             deadline = min(database.deadline, PATIENCE / 2)  # whoever asks is to be told before they lose patience
-            return Store(parse_dsn(database.dsn.get_secret_value()), deadline, self._log)
+            return Store(database.hosts, deadline, self._log)
 
         store = loop.run_until_complete(open_store())
         observe(self._metrics, Watch(self._board, self._ledger, dict(self._numbers), store, loop), RETIRE)
 
-    def _open_log(self) -> Logger:
-        return open_log(self._settings.log.level, self._settings.log.format, self._tally.lost_line)
+    def _open_log(self, tally: Tally) -> Logger:
+        return open_log(self._settings.log.level, self._settings.log.format, tally.lost_line)
 
 
 def _signal_name(number: int) -> str:

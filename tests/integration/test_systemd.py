@@ -28,7 +28,7 @@ import pytest
 from confine import check, read_unit
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
-from support import PATIENCE, WHOISD, Database, receive
+from support import PATIENCE, WHOISD, Database, end, receive
 
 from whoisd.config import Settings, load_settings
 from whoisd.sockets import BACKLOG, SPARE_DESCRIPTORS
@@ -262,14 +262,7 @@ class Confined(AbstractContextManager["Confined"]):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._notify.close()
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        try:
-            self.process.wait(PATIENCE)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-            raise
+        end(self.process)
 
     def log(self) -> str:
         return (self.folder / "stderr").read_text(encoding="utf-8")

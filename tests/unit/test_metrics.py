@@ -13,11 +13,11 @@ from support import Figures
 
 from whoisd.disclosure import RULES, Reason
 from whoisd.errors import Outcome
-from whoisd.metrics import NAMES, SECONDS, Board, BoardCollector, Facts, Tally
+from whoisd.metrics import NAMES, SECONDS, Board, BoardCollector, Findings, Tally
 from whoisd.sources import MOST_NAMED, Limit
 
 ROWS: Final = 3
-NOTHING: Final = Facts(0, {}, None, {})
+NOTHING: Final = Findings(0, {}, None, {})
 
 Sample = tuple[str, tuple[tuple[str, str], ...]]
 
@@ -26,23 +26,23 @@ def board(rows: int = ROWS) -> Board:
     return Board(memoryview(bytearray(Board.size(rows))), rows)
 
 
-def text_of(board: Board, facts: Facts = NOTHING) -> str:
+def text_of(board: Board, facts: Findings = NOTHING) -> str:
     """What Prometheus gets."""
     registry = CollectorRegistry()
     registry.register(BoardCollector(board, facts))
     return generate_latest(registry).decode()
 
 
-def figures(board: Board, facts: Facts = NOTHING) -> Figures:
+def figures(board: Board, facts: Findings = NOTHING) -> Figures:
     return Figures(text_of(board, facts))
 
 
-def values(board: Board, facts: Facts = NOTHING) -> dict[Sample, float]:
+def values(board: Board, facts: Findings = NOTHING) -> dict[Sample, float]:
     """Every figure by its name and labels."""
     return {(it.name, tuple(sorted(it.labels.items()))): it.value for it in figures(board, facts).samples}
 
 
-def changed(act: Callable[[Tally], None], facts: Facts = NOTHING) -> dict[Sample, float]:
+def changed(act: Callable[[Tally], None], facts: Findings = NOTHING) -> dict[Sample, float]:
     """By how much each figure changes that an act of one process changes at all."""
     over = board()
     before = values(over, facts)
@@ -136,7 +136,7 @@ BEGUN: Final = {Limit.SOURCE_RATE: "source", Limit.NETWORK_RATE: "network"}
 @pytest.mark.parametrize(("number", "name"), [(None, "other"), (0, "first"), (MOST_NAMED - 1, "last")])
 def test_refusal(limit: Limit, number: int | None, name: str) -> None:
     """A refusal is counted by the name of the network, or as one of all others; excess is counted as the ban it begins."""
-    facts = Facts(0, {}, None, {"first": 0, "last": MOST_NAMED - 1})
+    facts = Findings(0, {}, None, {"first": 0, "last": MOST_NAMED - 1})
     expected = {sample("whoisd_refusals_total", network=name): 1.0}
     if limit in BEGUN:
         expected[sample("whoisd_bans_total", scope=BEGUN[limit])] = 1
@@ -147,7 +147,7 @@ def test_networks_are_told_by_the_names_they_have_now() -> None:
     """There is a figure for each network that is named now, and none for one that no longer is."""
     over = board()
     over.tally(0).refusal(Limit.SOURCE_BAN, 7)
-    assert figures(over, Facts(0, {}, None, {"cert": 7})).by("network", "whoisd_refusals_total") == {"cert": 1}
+    assert figures(over, Findings(0, {}, None, {"cert": 7})).by("network", "whoisd_refusals_total") == {"cert": 1}
     assert figures(over).by("network", "whoisd_refusals_total") == {}
 
 
@@ -236,7 +236,7 @@ def test_every_count_at_once() -> None:
     for act in (tally.lost_line, tally.restart, lambda: tally.open(1)):
         for _ in range(next(times)):
             act()
-    found = values(over, Facts(0, {}, None, networks))
+    found = values(over, Findings(0, {}, None, networks))
     assert {key: found[key] for key in expected} == expected
     assert [found[sample(name)] for name in ("whoisd_log_lines_lost_total", "whoisd_restarts_total")] == [
         len(expected) + 1,
@@ -305,7 +305,7 @@ def test_size() -> None:
 
 def test_facts() -> None:
     """Workers, bans in force and the data's age are as they were found; a scope of which there are none has zero."""
-    found = figures(board(), Facts(4, {"source": 3}, 12.5, {}))
+    found = figures(board(), Findings(4, {"source": 3}, 12.5, {}))
     assert found.sum("whoisd_workers") == 4
     assert found.sum("whoisd_bans_in_force", scope="source") == 3
     assert found.sum("whoisd_bans_in_force", scope="network") == 0
@@ -315,7 +315,7 @@ def test_facts() -> None:
 
 def test_a_primary_has_an_age() -> None:
     """A data age of zero is one: the database answers."""
-    found = figures(board(), Facts(1, {}, 0.0, {}))
+    found = figures(board(), Findings(1, {}, 0.0, {}))
     assert (found.sum("whoisd_database_up"), found.sum("whoisd_data_age_seconds")) == (1, 0)
 
 
@@ -333,7 +333,7 @@ def test_build() -> None:
 
 def test_labels_are_words_of_ours() -> None:
     """No label holds anything but a word of ours, the name of a network from the configuration, a bound or a version."""
-    facts = Facts(1, {"source": 1}, 1.0, {"cert": 0})
+    facts = Findings(1, {"source": 1}, 1.0, {"cert": 0})
     words = {*Outcome, *Reason, *map(str, NAMES), *map(str, SECONDS)}
     words |= {"domain", "host", "help", "none", "shown", "withheld", "source", "network", "other", "cert"}
     words |= {"applied", "rejected", "+Inf", version("whoisd"), python_version()}
@@ -345,7 +345,7 @@ def test_labels_are_words_of_ours() -> None:
 
 def test_every_figure_is_explained() -> None:
     """Every figure has its type and a sentence of help."""
-    lines = text_of(board(), Facts(1, {}, 1.0, {})).splitlines()
+    lines = text_of(board(), Findings(1, {}, 1.0, {})).splitlines()
     types = {line.split()[2]: line.split()[3] for line in lines if line.startswith("# TYPE")}
     helps = {line.split()[2]: line.split(maxsplit=3)[3] for line in lines if line.startswith("# HELP")}
     assert types.keys() == helps.keys()

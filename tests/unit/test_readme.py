@@ -21,7 +21,7 @@ from whoisd.disclosure import RULES, Reason
 from whoisd.errors import Outcome
 from whoisd.log import EVENTS
 from whoisd.memory import LEDGER_SIZE
-from whoisd.metrics import Board, BoardCollector, Facts
+from whoisd.metrics import Board, BoardCollector, Findings
 from whoisd.records import DomainRecord, HostRecord, RegistrantRecord, RegistrarRecord
 
 LISTEN = "`0.0.0.0` and `::`, port 43"
@@ -166,7 +166,7 @@ def test_metrics(rewrite: bool) -> None:
     """The README lists every metric with its labels and what it tells."""
     board = Board(memoryview(bytearray(Board.size(1))), 1)
     body = []
-    for metric in BoardCollector(board, Facts(0, {}, 0.0, {})).collect():
+    for metric in BoardCollector(board, Findings(0, {}, 0.0, {})).collect():
         samples = [sample for sample in metric.samples if not sample.name.endswith(("_sum", "_created"))]
         labels = ", ".join(f"`{label}`" for label in samples[0].labels)
         name = metric.name + {"counter": "_total", "info": "_info"}.get(metric.type, "")

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 import structlog
 from structlog.testing import capture_logs
-from support import PATIENCE, environment, passing_on
+from support import PATIENCE, environment, said_by
 
 from whoisd.config import Listen
 from whoisd.errors import ConfigError
@@ -31,18 +31,7 @@ except ConfigError as error:
 
 def opened_with(passed_on: list[socket.socket], sections: list[dict[str, object]]) -> str:
     """What a process makes of sockets that are passed on to it, and of these sections."""
-    numbers = [each.fileno() for each in passed_on]
-    ended = subprocess.run(
-        [*passing_on(*numbers), sys.executable, "-c", OPEN, json.dumps(sections)],
-        env=environment(),
-        pass_fds=numbers,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
-    assert (ended.returncode, ended.stderr) == (0, "")
-    return ended.stdout.strip()
+    return said_by(OPEN, json.dumps(sections), passing=[each.fileno() for each in passed_on]).strip()
 
 
 # --- opened here -----------------------------------------------------------------------------------------------------

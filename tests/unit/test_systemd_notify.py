@@ -3,15 +3,13 @@
 import os
 import resource
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from support import PATIENCE, environment, passing_on
+from support import PATIENCE, said_by
 
 from whoisd.systemd import Notifier, inherited_sockets
 
@@ -33,18 +31,7 @@ print([name for name in os.environ if name.startswith("LISTEN_")])
 
 def said_with(*descriptors: int, **changes: str) -> list[str]:
     """What a process says of the descriptors that are passed on to it, and of what is left in its environment."""
-    passing = passing_on(*descriptors) if descriptors else []
-    ended = subprocess.run(
-        [*passing, sys.executable, "-c", SAY],
-        env=environment({"LISTEN_FDNAMES": "whois", **changes}),
-        pass_fds=descriptors,
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
-    assert (ended.returncode, ended.stderr) == (0, "")
-    return ended.stdout.splitlines()
+    return said_by(SAY, passing=descriptors, **{"LISTEN_FDNAMES": "whois"} | changes).splitlines()
 
 
 # --- sockets that are passed on --------------------------------------------------------------------------------------
