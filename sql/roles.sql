@@ -2,6 +2,7 @@
 --
 --     psql -f sql/roles.sql
 --     createdb --owner=whoisd_owner whois
+--     psql --dbname=whois -f sql/audit.sql
 --
 -- How they log in (pg_hba.conf, passwords) is the administrator's to choose; none is set here.
 

@@ -11,7 +11,7 @@ import uvloop
 from support import Database, Service
 
 from whoisd.postgres import Cluster, temporary_folder
-from whoisd.sandbox import DATABASE, prepare
+from whoisd.sandbox import DATABASE, create_audit_trail, prepare
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -74,8 +74,9 @@ def database(cluster: Cluster) -> Iterator[Database]:
 
 @pytest.fixture
 def empty_database(cluster: Cluster) -> Iterator[Database]:
-    """A database of this test's own, not even migrated."""
+    """A database of this test's own, with an audit trail, and not even migrated."""
     with _new_database(cluster, "template0") as database:
+        asyncio.run(create_audit_trail(cluster, database.name))
         yield database
 
 

@@ -7,56 +7,37 @@ import asyncio
 import math
 import os
 import sys
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from functools import wraps
 from importlib.metadata import version
 from ipaddress import IPv4Address
 from pathlib import Path
 from time import time
-from typing import Any, Final, NoReturn, ParamSpec, TypeVar
+from typing import Final, NoReturn
 
-import asyncpg
 import click
 
 from whoisd import notices
 from whoisd.answer import Answer, answer
-from whoisd.config import DEFAULT_FILE, Settings, default_file, load_settings
-from whoisd.errors import ConfigError, InvalidName, Outcome, StoreError, WhoisdError, cause_of, whereabouts
+from whoisd.cli_portal import portal_commands, registrant_commands
+from whoisd.cli_registry import load_command, migrate_command
+from whoisd.cli_report import report_commands
+from whoisd.config import Settings, default_file, load_settings
+from whoisd.errors import InvalidName, Outcome, StoreError, WhoisdError
 from whoisd.explain import explain, explain_host
 from whoisd.log import Logger, log_query, open_log
 from whoisd.memory import open_ledger
-from whoisd.migrations import migrate as migrate_database
 from whoisd.names import DomainName, parse_name
 from whoisd.probe import probe_command
-from whoisd.registry import load as load_files
 from whoisd.sandbox import run_sandbox
 from whoisd.server import policy_of
 from whoisd.sockets import open_listeners
 from whoisd.sources import around, keys_of
 from whoisd.store import Store
 from whoisd.supervisor import supervise
+from whoisd.terminal import command, config_option, file_path
 from whoisd.wire import Charset
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
 _FAILED: Final = {Outcome.BAD_QUERY, Outcome.TEMPORARY_FAILURE, Outcome.INTERNAL_ERROR}
-
-# What an operator can do about a refusal, by the beginning of its SQLSTATE.
-_HINTS: Final = {
-    "28": ": it does not let this role in; see the role in the URL, and pg_hba.conf",
-    "3D000": ": it has no database of the name in the URL",
-    "42P01": ": it lacks a table or view; run `whoisd migrate`",
-    "3F000": ": it lacks a schema; run `whoisd migrate`",
-    "42501": ": this role may not do that; database.owner_dsn is for the role that owns the database",
-    "42704": ": it lacks a role; run sql/roles.sql",
-}
-
-_file = click.Path(path_type=Path, dir_okay=False)
-_config_option = click.option(
-    "--config", "file", type=_file, metavar="FILE", help=f"Configuration file.  [default: {DEFAULT_FILE}]"
-)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -65,38 +46,9 @@ def main() -> None:
     """Run or keep a WHOIS server for the .dk registry."""
 
 
-def _command(function: Callable[P, None]) -> Callable[P, None]:
-    """End a command that fails with its error's text, which is written for the reader, and with its exit status."""
-
-    @wraps(function)
-    def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        try:
-            function(*args, **kwargs)
-        except ConfigError as error:
-            _fail(str(error), 2)
-        except WhoisdError as error:
-            _fail(str(error), 1)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-            # Not the error's own text: it may quote a row.
-            sqlstate = getattr(error, "sqlstate", None) or ""
-            hint = next((hint for prefix, hint in _HINTS.items() if sqlstate.startswith(prefix)), "")
-            _fail(f"the database refuses: {cause_of(error)}{hint}", 1)
-        except KeyboardInterrupt:
-            _fail("interrupted", 130)
-        except Exception as error:  # noqa: BLE001 - a traceback would end in the error's own text, which may quote a row
-            _fail(f"a fault of whoisd's own, please report it: {whereabouts(error)}", 1)
-
-    return run
-
-
-def _fail(text: str, status: int) -> NoReturn:
-    click.echo("\n".join(f"whoisd: {line}" for line in text.splitlines()), err=True)
-    sys.exit(status)
-
-
 @main.command()
-@_config_option
-@_command
+@config_option
+@command
 def serve(file: Path | None) -> None:
     """Serve until SIGTERM; SIGHUP reads the configuration anew."""
     file = file or default_file()  # settled now: should it be gone at a reload, that is a fault, and not a change of mind
@@ -106,8 +58,8 @@ def serve(file: Path | None) -> None:
 
 
 @main.command()
-@_config_option
-@_command
+@config_option
+@command
 def check(file: Path | None) -> None:
     """Say whether the configuration is good, or what is wrong with it. Connects to nothing."""
     settings = load_settings(file)
@@ -116,9 +68,9 @@ def check(file: Path | None) -> None:
 
 
 @main.command()
-@_config_option
+@config_option
 @click.argument("words", metavar="-- QUERY", nargs=-1, required=True)
-@_command
+@command
 def query(file: Path | None, words: tuple[str, ...]) -> None:
     """Answer a query without the network, as the server would answer 127.0.0.1.
 
@@ -147,13 +99,13 @@ async def _answer(line: bytes, settings: Settings, log: Logger) -> Answer:
 
 
 @main.command("explain")
-@_config_option
+@config_option
 @click.argument("text", metavar="NAME")
 @click.option(
     "--charset", type=click.Choice([charset.value for charset in Charset]), default=Charset.UTF_8.value, show_default=True,
     help="Charset of the answer that is explained.",
 )  # fmt: skip
-@_command
+@command
 def explain_name(file: Path | None, text: str, charset: str) -> None:
     """Say of each field of an answer whether it is shown or withheld, why, and which facts decided.
 
@@ -199,8 +151,8 @@ def bans() -> None:
 
 
 @bans.command("list")
-@_config_option
-@_command
+@config_option
+@command
 def list_bans(file: Path | None) -> None:
     """List the bans in force: source or network, seconds that remain, and how many it had with this one.
 
@@ -215,9 +167,9 @@ def list_bans(file: Path | None) -> None:
 
 
 @bans.command("lift")
-@_config_option
+@config_option
 @click.argument("source")
-@_command
+@command
 def lift_ban(file: Path | None, source: str) -> None:
     """Lift a ban, at once on all workers, and forget what went before it.
 
@@ -237,58 +189,18 @@ def lift_ban(file: Path | None, source: str) -> None:
 
 
 @main.command()
-@_config_option
-@_command
-def migrate(file: Path | None) -> None:
-    """Bring the database's schema up to date. Needs database.owner_dsn."""
-    applied = asyncio.run(_as_owner(file, migrate_database))
-    for name in applied:
-        click.echo(f"applied sql/{name}")
-    if not applied:
-        click.echo("The database is up to date.")
-
-
-@main.command()
-@_config_option
-@click.argument("data", nargs=-1, required=True, type=_file)
-@_command
-def load(file: Path | None, data: tuple[Path, ...]) -> None:
-    """Load registry files: all of them, or nothing when a line has a fault. Needs database.owner_dsn."""
-    counts = asyncio.run(_as_owner(file, lambda connection: load_files(connection, data)))
-    click.echo("loaded " + ", ".join(f"{count} {name}{'' if count == 1 else 's'}" for name, count in counts.items()))
-
-
-async def _as_owner(file: Path | None, work: Callable[[Any], Awaitable[T]]) -> T:
-    dsn = load_settings(file).database.owner_dsn
-    if dsn is None:
-        raise ConfigError(
-            f"{file or DEFAULT_FILE}: database.owner_dsn: required by this command;"
-            " set it there or in the environment as WHOISD_DATABASE__OWNER_DSN"
-        )
-    try:
-        connection = await asyncpg.connect(dsn.get_secret_value(), timeout=10)
-    except ValueError:  # a text of its own would quote the URL
-        raise ConfigError("database.owner_dsn: is not a PostgreSQL URL that can be used") from None
-    except (OSError, TimeoutError) as error:
-        raise WhoisdError(f"database.owner_dsn: the database does not answer: {cause_of(error)}") from None
-    try:
-        return await work(connection)
-    finally:
-        await connection.close()
-
-
-@main.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=4343, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 takes any.")
-@click.option("--data", multiple=True, type=_file, metavar="FILE", help="Registry file to load too; may be repeated.")
+@click.option("--data", multiple=True, type=file_path, metavar="FILE", help="Registry file to load too; may be repeated.")
 @click.option(
     "--directory", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
     help="Folder to keep and use again.  [default: a temporary one, removed at exit]",
 )  # fmt: skip
-@_command
+@command
 def sandbox(host: str, port: int, data: tuple[Path, ...], directory: Path | None) -> None:
     """Serve a small predefined registry from a PostgreSQL of its own."""
     run_sandbox(host, port, data, directory)
 
 
-main.add_command(probe_command)
+for added in (migrate_command, load_command, registrant_commands, portal_commands, report_commands, probe_command):
+    main.add_command(added)

@@ -262,7 +262,9 @@ class Database(_Section):
     """Where the registry's data is."""
 
     dsn: Url = Field(description="PostgreSQL URL of the server's role, which reads the two views")
-    owner_dsn: Url | None = Field(default=None, description="PostgreSQL URL of the owner's role, for `migrate` and `load`")
+    owner_dsn: Url | None = Field(
+        default=None, description="PostgreSQL URL of the owner's role, for the commands that write"
+    )
     deadline: Annotated[Seconds, Field(ge=0.1, le=60)] = Field(
         default=1.5, description="seconds for a lookup, waiting included; then the client is told to try again later"
     )

@@ -183,7 +183,7 @@ def deciding_rule(facts: Facts) -> Rule | None:
 # ISO 3166-1 alpha-2, without the codes that it leaves to its users: they name no country (ZZ is "unknown" to many).
 _COUNTRY = re.compile("(?!AA|Q[M-Z]|X[A-Z]|ZZ)[A-Z]{2}")
 # The form of a number, so that no remark ("none", "applied for 2024-05-01", "0") passes for one.
-_CVR_NUMBER = re.compile("(?:DK)? ?(?!0{8})[0-9]{8}")
+CVR_NUMBER = re.compile("(?:DK)? ?(?!0{8})[0-9]{8}")
 _VAT_NUMBER = re.compile("(?=.*[1-9])[A-Z0-9 ./+*-]{4,24}")
 _TRUTH = {True: YES, False: NO}
 _PARTY = {
@@ -217,7 +217,7 @@ def _truth(value: object) -> Truth:
 def _is_number(text: str, country: Country) -> bool:
     """Whether a text has the form of a CVR number or, abroad, of a VAT number: mostly digits, in capitals."""
     if country is DK:
-        return _CVR_NUMBER.fullmatch(text) is not None
+        return CVR_NUMBER.fullmatch(text) is not None
     digits, letters = sum(map(str.isdigit, text)), sum(map(str.isalpha, text))
     return _VAT_NUMBER.fullmatch(text) is not None and digits >= letters
 
@@ -270,7 +270,6 @@ def publish(domain: Domain, *, show_handles: bool, in_force: bool, charset: Char
     `in_force` is whether the email rules have entered into force; `charset` is the answer's, because an email whose
     local part is not ASCII is shown in UTF-8 only: replaced by question marks it would be somebody else's.
     """
-    left_out = _why_no_registrant(domain, show_handles=show_handles)
     return PublicDomain(
         name=domain.name,
         status=domain.status,
@@ -282,24 +281,37 @@ def publish(domain: Domain, *, show_handles: bool, in_force: bool, charset: Char
         dnssec=domain.dnssec,
         registrar=_given(domain.registrar) or None,
         nameservers=domain.nameservers,
-        registrant=Withheld(left_out) if left_out else _publish_registrant(domain.registrant, charset, in_force=in_force),
+        registrant=publish_registrant(
+            domain.status, domain.registrant, show_handles=show_handles, in_force=in_force, charset=charset
+        ),
     )
 
 
-def _why_no_registrant(domain: Domain, *, show_handles: bool) -> Reason | None:
+def publish_registrant(
+    status: DomainStatus, registrant: Registrant, *, show_handles: bool, in_force: bool, charset: Charset
+) -> PublicRegistrant | Withheld:
+    """Reduce all we know of the registrant of a domain to the Registrant section, or to why there is none.
+
+    `publish` makes its answers of this, and the report counts what this returns: the two cannot differ.
+    """
+    left_out = _why_no_registrant(status, registrant, show_handles=show_handles)
+    return Withheld(left_out) if left_out else _registrant_section(registrant, charset, in_force=in_force)
+
+
+def _why_no_registrant(status: DomainStatus, registrant: Registrant, *, show_handles: bool) -> Reason | None:
     """Return why the answer has no Registrant section, or None when it has one."""
-    if domain.status is DomainStatus.OFFERED_TO_WAITING_LIST:
+    if status is DomainStatus.OFFERED_TO_WAITING_LIST:
         return Reason.NO_REGISTRATION
     if not show_handles:
         return Reason.NOT_ASKED
-    if domain.status is DomainStatus.DEACTIVATED:
+    if status is DomainStatus.DEACTIVATED:
         return Reason.DEACTIVATED
-    if domain.registrant.id_confirmed is not True:
+    if registrant.id_confirmed is not True:
         return Reason.ID_NOT_CONFIRMED
     return None
 
 
-def _publish_registrant(registrant: Registrant, charset: Charset, *, in_force: bool) -> PublicRegistrant:
+def _registrant_section(registrant: Registrant, charset: Charset, *, in_force: bool) -> PublicRegistrant:
     never = Withheld(Reason.NEVER_SHOWN)
     if registrant.address_protection is not False:
         # Name and address protection, or data that does not say: no field is shown, nor whether it is given.

@@ -11,6 +11,10 @@
     ├── ConfigError        the configuration is wrong                     the operator is told file, key and fault
     ├── MigrationError     the database cannot be brought up to date      the operator is told which file and why
     ├── LoadError          a registry file has faults                     the operator is told file, line and field
+    ├── ReportError        a file is no report to compare with            the operator is told file, key and fault
+    ├── AccessError        somebody may not do what they ask for          the operator is told the reason
+    ├── RegistrantError    a registrant is not there, or not so to treat  the operator is told why, and what can be done
+    ├── PortalError        an account or object is not to be had          the operator is told why, and what can be done
     └── SandboxError       the sandbox cannot start                       the user is told what to do
 
 A message in this tree is written by us for its reader. The text of any other exception never leaves the process:
@@ -137,6 +141,22 @@ class LoadError(WhoisdError):
     def __init__(self, faults: Sequence[str]) -> None:
         super().__init__("\n".join(faults))
         self.faults = faults
+
+
+class AccessError(WhoisdError):
+    """Somebody may not do what they ask for; the message says who and what, and ends in the stable reason."""
+
+
+class RegistrantError(WhoisdError):
+    """A registrant that is not there, or that cannot be classified so; nothing of it is changed."""
+
+
+class PortalError(WhoisdError):
+    """An account or object that is not at the registrar portal, or not to be taken over; nothing is changed."""
+
+
+class ReportError(WhoisdError):
+    """A file is no report to compare with; one line for each fault, each with file, key and what is wrong."""
 
 
 class SandboxError(WhoisdError):

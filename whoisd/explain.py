@@ -26,8 +26,9 @@ from whoisd.disclosure import (
     deciding_rule,
     facts_of,
     publish,
+    publish_registrant,
 )
-from whoisd.model import CvrForm, Domain, DomainStatus, Host
+from whoisd.model import CvrForm, Domain, DomainStatus, Host, Registrant
 from whoisd.response import STATUS
 from whoisd.wire import Charset
 
@@ -136,6 +137,10 @@ class Field(NamedTuple):
     reason: str
 
 
+_HEAD: Final = Field("Field", "Answer", "Reason")
+_DECIDED: Final = "\nWhat decided on the email\n\n"
+
+
 # --- The whole ---------------------------------------------------------------------------------------------------
 
 
@@ -147,17 +152,30 @@ def explain(domain: Domain, *, now: datetime, in_force_from: datetime, charset: 
     in_force = now >= in_force_from
     public = publish(domain, show_handles=True, in_force=in_force, charset=charset)
     facts = facts_of(domain.registrant, in_force=in_force)
-    force = "in force since" if in_force else "not yet in force: they will be from"
-    head = Field("Field", "Answer", "Reason")
     return (
         f"Domain {public.name.unicode}, DNS {public.name.ascii}, status {STATUS[public.status]}\n"
         f"As answered at {now.isoformat()} to: --charset={charset} --show-handles {public.name.ascii}\n"
-        f"The rules on emails are {force} {in_force_from.isoformat()}\n\n"
+        + _force(in_force_from, in_force=in_force)
         + _registrant_part(public.registrant)
         + "\n"
-        + _columns([head, *_domain_fields(public), *_registrant_fields(public), _nameservers(public)])
-        + "\nWhat decided on the email\n\n"
+        + columns([_HEAD, *_domain_fields(public), *_registrant_fields(public.registrant), _nameservers(public)])
+        + _DECIDED
         + _email_part(public.registrant, facts)
+    )
+
+
+def explain_registrant(registrant: Registrant, *, now: datetime, in_force_from: datetime, charset: Charset) -> str:
+    """Explain what the answer about an active domain of a registrant shows of them: a part of what `explain` says of one."""
+    in_force = now >= in_force_from
+    section = publish_registrant(DomainStatus.ACTIVE, registrant, show_handles=True, in_force=in_force, charset=charset)
+    return (
+        f"As answered at {now.isoformat()} about an active domain of theirs, with --charset={charset} --show-handles\n"
+        + _force(in_force_from, in_force=in_force)
+        + _registrant_part(section)
+        + "\n"
+        + columns([_HEAD, *_registrant_fields(section)])
+        + _DECIDED
+        + _email_part(section, facts_of(registrant, in_force=in_force))
     )
 
 
@@ -167,15 +185,19 @@ def explain_host(host: Host) -> str:
     why = GLUE[host.glue, labels[-1] == "dk"].format(domain=".".join(labels[-2:]))
     return (
         f"Host {host.name.unicode}, DNS {host.name.ascii}\n\n"
-        + _columns(
-            [Field("Field", "Answer", "Reason"), Field("Nameserver", SHOWN, "public"), Field("Glue", SHOWN, "public")]
-        )
+        + columns([_HEAD, Field("Nameserver", SHOWN, "public"), Field("Glue", SHOWN, "public")])
         + f"\nGlue: {'being spooled' if host.glue else 'not being spooled'}\n{why}\n"
         + "Who administers a host is not disclosed.\n"
     )
 
 
-def _columns(rows: Iterable[tuple[str, ...]]) -> str:
+def _force(in_force_from: datetime, *, in_force: bool) -> str:
+    """Return since when the rules are in force, or from when on they will be."""
+    force = "in force since" if in_force else "not yet in force: they will be from"
+    return f"The rules on emails are {force} {in_force_from.isoformat()}\n\n"
+
+
+def columns(rows: Iterable[tuple[str, ...]]) -> str:
     """Return the rows as lines, each column as wide as its widest cell."""
     rows = list(rows)
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -229,9 +251,8 @@ def _if_given(label: str, otherwise: str, *, given: bool, offered: bool) -> Fiel
     return Field(label, SHOWN, "public") if given else Field(label, LEFT_OUT, otherwise)
 
 
-def _registrant_fields(domain: PublicDomain) -> list[Field]:
+def _registrant_fields(who: PublicRegistrant | Withheld) -> list[Field]:
     """Return the Registrant section and its fields, in the answer's order (`response._registrant_section`)."""
-    who = domain.registrant
     labels = ("Handle", "Name", "Address", "Postalcode", "City", "Country", "Phone", "Email", "ID status")
     if isinstance(who, Withheld):
         return [Field(label, LEFT_OUT, who.reason) for label in ("Registrant section", *labels)]
@@ -295,8 +316,7 @@ def _protected(reason: Reason) -> str:
 def _protected_table(protected: Truth) -> str:
     words = FACTS["protected"]
     return (
-        _columns([("Fact", "Value"), (words.label, words.values[protected])])
-        + "\nNo other fact decides, and none is told.\n"
+        columns([("Fact", "Value"), (words.label, words.values[protected])]) + "\nNo other fact decides, and none is told.\n"
     )
 
 
@@ -333,7 +353,7 @@ def _fact_table(facts: Facts, rule: Rule | None) -> str:
         )
         for name, words in FACTS.items()
     ]
-    table = _columns([("", "Fact", "Value", "Would have to be" if wanted else ""), *rows])
+    table = columns([("", "Fact", "Value", "Would have to be" if wanted else ""), *rows])
     return table + ("\n* what this rule looks at\n" if rule else "")
 
 

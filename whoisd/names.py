@@ -85,7 +85,9 @@ def _parse_label(label: str) -> tuple[str, str]:
     ascii_form = label if label.isascii() else "xn--" + label.encode("punycode").decode("ascii")
     if len(ascii_form) > LONGEST_LABEL:
         raise InvalidName(NameFault.LONG_LABEL)
-    return ascii_form, _u_label(ascii_form) if ascii_form.startswith("xn--") else label
+    # Letters of ours in NFC, without hyphens out of place, are a U-label (RFC 5892 has them all as PVALID, of one direction
+    # and without a context): only what comes as an A-label has to be decoded to be judged.
+    return ascii_form, _u_label(ascii_form) if label.startswith("xn--") else label
 
 
 def _u_label(a_label: str) -> str:

@@ -30,7 +30,7 @@ ID_STATUS: Final = {
 
 # What could add a line to an answer, or turn its text around: control characters, Unicode's own line ends, the
 # bidirectional overrides, lone surrogates.
-_UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def render_domain(domain: PublicDomain, *, omit_withheld_email: bool) -> str:
@@ -102,7 +102,7 @@ def _printable(value: str | None) -> str:
     """Return a value fit for its line: not given when blank, and with nothing in it that could forge a line."""
     if value is None or not value.strip():
         return NOT_GIVEN
-    return value if value.isprintable() else _UNPRINTABLE.sub("?", value)
+    return value if value.isprintable() else UNPRINTABLE.sub("?", value)
 
 
 def _date(day: date | None) -> str | None:

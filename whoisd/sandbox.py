@@ -19,9 +19,10 @@ from typing import Final
 import asyncpg
 
 from whoisd.config import Listen, load_settings
+from whoisd.files import RegistryFiles
+from whoisd.loader import load
 from whoisd.migrations import migrate
 from whoisd.postgres import Cluster, temporary_folder
-from whoisd.registry import load
 from whoisd.sockets import open_listeners
 from whoisd.supervisor import supervise
 
@@ -43,7 +44,11 @@ The other commands work on it too; two ways to see why an email is withheld:
     {program} query --config {config} -- --show-handles enkeltmand.dk
     {program} explain --config {config} enkeltmand.dk
 
-So does plain SQL on the tables in the schema registry; this makes that email public in the next answer:
+So do decisions by hand; this makes the email of einzelunternehmen.dk public in the next answer:
+
+    {program} registrant classify --config {config} EINZEL-DE --sole-proprietorship no --by staff:bodil --evidence 'a trial'
+
+And so does plain SQL on the tables in the schema registry:
 
     {psql} '{dsn}' -c "UPDATE registry.registrant SET cvr_form = 80 WHERE handle = 'ENKELT-DK'"
 
@@ -74,15 +79,16 @@ def run_sandbox(host: str, port: int, data: Sequence[Path], directory: Path | No
 async def prepare(cluster: Cluster, data: Sequence[Path] = (), *, predefined: bool = True) -> None:
     """Bring a cluster's database up to date: roles, database, migrations, the predefined data when it is new, `data`."""
     await _create_database(cluster)
+    await create_audit_trail(cluster, DATABASE)
     owner = await asyncpg.connect(cluster.dsn("whoisd_owner", DATABASE))
     try:
         await migrate(owner)
         with as_file(files("whoisd").joinpath("sql")) as sql:
             empty = not await owner.fetchval("SELECT EXISTS (SELECT FROM registry.domain)")
             if predefined and empty:
-                await load(owner, [sql / "sandbox.jsonl"])
+                await load(owner, RegistryFiles([sql / "sandbox.jsonl"]))
         if data:
-            await load(owner, data)
+            await load(owner, RegistryFiles(data))
     finally:
         await owner.close()
 
@@ -94,6 +100,15 @@ async def _create_database(cluster: Cluster) -> None:
             await superuser.execute(files("whoisd").joinpath("sql/roles.sql").read_text(encoding="utf-8"))
         if not await superuser.fetchval("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)", DATABASE):
             await superuser.execute(f"CREATE DATABASE {DATABASE} OWNER whoisd_owner")
+    finally:
+        await superuser.close()
+
+
+async def create_audit_trail(cluster: Cluster, database: str) -> None:
+    """Run sql/audit.sql in a database, as the superuser that it takes."""
+    superuser = await asyncpg.connect(cluster.dsn("postgres", database))
+    try:
+        await superuser.execute(files("whoisd").joinpath("sql/audit.sql").read_text(encoding="utf-8"))
     finally:
         await superuser.close()
 

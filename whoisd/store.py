@@ -458,25 +458,30 @@ def _domain(name: DomainName, row: Any) -> Domain:
         dnssec=_flag(row["dnssec"]),
         registrar=row["registrar"],
         nameservers=_texts(row["nameservers"]),
-        registrant=Registrant(
-            kind=RegistrantKind(row["registrant_kind"]),
-            name=row["registrant_name"],
-            street=_texts(row["registrant_street"]),
-            postal_code=row["registrant_postal_code"],
-            city=row["registrant_city"],
-            country=row["registrant_country"],
-            phone=row["registrant_phone"],
-            email=row["registrant_email"],
-            secondary_email=row["registrant_secondary_email"],
-            vat_number=row["registrant_vat_number"],
-            cvr_locked=row["registrant_cvr_locked"],
-            cvr_form=CvrForm(row["registrant_cvr_form"]),
-            cvr_bankruptcy=row["registrant_cvr_bankruptcy"],
-            sole_proprietorship=row["registrant_sole_proprietorship"],
-            address_protection=row["registrant_address_protection"],
-            id_confirmed=row["registrant_id_confirmed"],
-            id_status=_ID_STATUS.get(row["registrant_id_status"]),
-        ),
+        registrant=registrant_of(row),
+    )
+
+
+def registrant_of(row: Any) -> Registrant:
+    """Return the registrant of a row that has the `registrant_*` columns of the views."""
+    return Registrant(
+        kind=RegistrantKind(row["registrant_kind"]),
+        name=row["registrant_name"],
+        street=_texts(row["registrant_street"]),
+        postal_code=row["registrant_postal_code"],
+        city=row["registrant_city"],
+        country=row["registrant_country"],
+        phone=row["registrant_phone"],
+        email=row["registrant_email"],
+        secondary_email=row["registrant_secondary_email"],
+        vat_number=row["registrant_vat_number"],
+        cvr_locked=row["registrant_cvr_locked"],
+        cvr_form=CvrForm(row["registrant_cvr_form"]),
+        cvr_bankruptcy=row["registrant_cvr_bankruptcy"],
+        sole_proprietorship=row["registrant_sole_proprietorship"],
+        address_protection=row["registrant_address_protection"],
+        id_confirmed=row["registrant_id_confirmed"],
+        id_status=_ID_STATUS.get(row["registrant_id_status"]),
     )
 
 

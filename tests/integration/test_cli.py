@@ -1,5 +1,6 @@
 """The commands as a person runs them: what they print, where, and their exit status; never a traceback."""
 
+import gzip
 import json
 import subprocess
 import time
@@ -9,9 +10,9 @@ from pathlib import Path
 import pytest
 from support import WHOISD, Database, Service, environment, run_whoisd
 
-from whoisd.cli import _command
 from whoisd.memory import open_ledger
 from whoisd.sources import Key, Scope, keys_of
+from whoisd.terminal import command
 
 NOWHERE = "postgresql://whoisd_owner:hunter2@/whois?host=/nonexistent"
 RECORD = {"type": "domain", "name": "nyt.dk", "status": "offered_to_waiting_list"}
@@ -377,7 +378,7 @@ def test_load_good(file: Path, owned: dict[str, str]) -> None:
     before = query(owned["WHOISD_DATABASE__DSN"], b"nyt.dk")
     assert ended(run_whoisd("load", file, settings=owned)) == (
         0,
-        "loaded 0 registrars, 0 registrants, 0 hosts, 1 domain\n",
+        "domains: 1 in the files, 1 added, 0 changed, 0 removed\nThe load is committed.\n",
         "",
     )
     after = query(owned["WHOISD_DATABASE__DSN"], b"nyt.dk")
@@ -404,6 +405,70 @@ def test_load_missing_file(tmp_path: Path, owned: dict[str, str]) -> None:
     assert ended(run_whoisd("load", missing, settings=owned)) == (1, "", said)
 
 
+def test_load_standard_input(owned: dict[str, str]) -> None:
+    """A file named - is standard input, be it plain or gzip, and its lines are named so; it can be read only once."""
+    record = b'{"type": "domain", "name": "nyt.dk", "status": "offered_to_waiting_list"}\n'
+    for given in (record, gzip.compress(record)):
+        ran = subprocess.run(
+            [WHOISD, "load", "-"], input=given, env=environment(owned), capture_output=True, timeout=60, check=False
+        )
+        assert (ran.returncode, ran.stdout.splitlines()[-1]) == (0, b"The load is committed.")
+    ran = subprocess.run(
+        [WHOISD, "load", "-"], input=b"{", env=environment(owned), capture_output=True, timeout=60, check=False
+    )
+    assert (ran.returncode, ran.stderr) == (1, b"whoisd: -:1: not a JSON object\n")
+    assert ended(run_whoisd("load", "-", "-", settings=owned)) == (
+        1,
+        "",
+        "whoisd: -: standard input can be read only once\n",
+    )
+
+
+def test_load_dry_run(file: Path, owned: dict[str, str]) -> None:
+    """A dry run says what would change and that nothing was, and nothing is."""
+    assert ended(run_whoisd("load", "--dry-run", file, settings=owned)) == (
+        0,
+        "domains: 1 in the files, 1 added, 0 changed, 0 removed\nNothing was changed: this was a dry run.\n",
+        "",
+    )
+    assert b"No entries found for the selected source." in query(owned["WHOISD_DATABASE__DSN"], b"nyt.dk").stdout
+
+
+def test_load_with_a_thousand_faults(tmp_path: Path, owned: dict[str, str]) -> None:
+    """A file with a thousand faults does not flood the terminal."""
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text("{\n" * 1000)
+    status, _, said = ended(run_whoisd("load", bad, settings=owned))
+    assert (status, len(said.splitlines())) == (1, 101)
+    assert said.splitlines()[-1] == "whoisd: 100 faults; the rest was not looked at"
+
+
+def test_load_with_warnings(tmp_path: Path, owned: dict[str, str]) -> None:
+    """Warnings are lines of standard error, at most 100 and how many more, and the load is done."""
+    doubtful = tmp_path / "doubtful.jsonl"
+    record = {
+        "type": "registrant",
+        "kind": "company",
+        "name": "X",
+        "country": "SE",
+        "email": "x@x.example",
+        "vat_number": "SE1",
+    }
+    doubtful.write_text("".join(json.dumps(record | {"handle": f"R{number}"}) + "\n" for number in range(1000)))
+    status, out, said = ended(run_whoisd("load", doubtful, settings=owned))
+    assert (status, out.splitlines()[-1], len(said.splitlines())) == (0, "The load is committed.", 101)
+    assert said.splitlines()[0] == f"warning: {doubtful}:1: vat_number: is no valid number of the registrant's country"
+    assert said.splitlines()[-1] == "warning: and 900 more"
+
+
+@pytest.mark.parametrize("arguments", [["--mode", "all"], ["--max-delete", "101"], ["--max-delete", "many"]])
+def test_load_with_a_wrong_option(file: Path, owned: dict[str, str], arguments: list[str]) -> None:
+    """An option that cannot be is named, with exit status 2."""
+    status, _, said = ended(run_whoisd("load", *arguments, file, settings=owned))
+    assert status == 2
+    assert arguments[0] in said
+
+
 # --- the command line --------------------------------------------------------------------------------------------
 
 
@@ -416,8 +481,8 @@ def test_help_names_every_command() -> None:
     """`--help` names the commands."""
     status, said, _ = ended(run_whoisd("--help"))
     assert status == 0
-    for command in ("check", "load", "migrate", "query", "sandbox", "serve"):
-        assert f"\n  {command} " in said
+    for name in ("check", "load", "migrate", "portal", "query", "registrant", "report", "sandbox", "serve"):
+        assert f"\n  {name} " in said
 
 
 @pytest.mark.parametrize(
@@ -441,7 +506,7 @@ def test_missing_configuration_file(tmp_path: Path) -> None:
 def test_no_command_ends_in_a_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     """A fault that nobody foresaw is told by type and place; its text, which may quote a row, is not."""
 
-    @_command
+    @command
     def fail() -> None:
         raise RuntimeError("berit@beskyttet.example")
 

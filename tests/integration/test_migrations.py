@@ -137,35 +137,36 @@ async def test_reader_reads_the_two_views(database: Database) -> None:
 
 
 async def test_reader_reads_no_table(database: Database) -> None:
-    """Every table and view of the schemas registry and whoisd is refused to the reader."""
+    """Every table and view but those of the schema whois is refused to the reader."""
     async with connected(database.owner) as owner, connected(database.reader) as reader:
         rows = await owner.fetch(
             "SELECT format('%I.%I', nspname, relname) AS name"
             " FROM pg_class JOIN pg_namespace ON relnamespace = pg_namespace.oid"
-            " WHERE nspname IN ('registry', 'whoisd') AND relkind IN ('r', 'v', 'm', 'p', 'S')"
+            " WHERE nspname IN ('registry', 'whoisd', 'portal', 'audit') AND relkind IN ('r', 'v', 'm', 'p', 'S')"
         )
         names = {row["name"] for row in rows}
-        assert names >= {"registry.registrant", "registry.domain", "registry.delegation", "whoisd.migration"}
+        assert names >= {"registry.registrant", "registry.domain", "portal.portal_user", "audit.entry", "whoisd.migration"}
         for name in names:
             with pytest.raises(asyncpg.InsufficientPrivilegeError):
                 await reader.fetch(f"SELECT FROM {name}")
 
 
 async def test_reader_is_granted_nothing_else(database: Database) -> None:
-    """No grant to the reader, or to everybody, but SELECT on the two views."""
+    """No grant to the reader, or to everybody, but SELECT on the three views."""
     async with connected(database.superuser) as superuser:
         tables = await superuser.fetch(
             "SELECT table_schema || '.' || table_name AS name, privilege_type FROM information_schema.table_privileges"
             " WHERE grantee IN ('whoisd_reader', 'PUBLIC') AND table_schema NOT IN ('pg_catalog', 'information_schema')"
         )
         functions = await superuser.fetchval(
-            "SELECT count(*) FROM pg_proc WHERE pronamespace IN ('registry'::regnamespace, 'whoisd'::regnamespace)"
-            " AND has_function_privilege('whoisd_reader', oid, 'EXECUTE')"
+            "SELECT count(*) FROM pg_proc JOIN pg_namespace ON pronamespace = pg_namespace.oid"
+            " WHERE nspname IN ('registry', 'whoisd', 'portal', 'audit')"
+            " AND has_function_privilege('whoisd_reader', pg_proc.oid, 'EXECUTE')"
         )
         memberships = await superuser.fetchval(
             "SELECT count(*) FROM pg_auth_members WHERE member = 'whoisd_reader'::regrole"
         )
-    assert sorted(map(tuple, tables)) == [("whois.domain", "SELECT"), ("whois.host", "SELECT")]
+    assert sorted(map(tuple, tables)) == [(f"whois.{name}", "SELECT") for name in ("domain", "host", "registrant")]
     assert (functions, memberships) == (0, 0)
 
 
@@ -174,7 +175,9 @@ async def test_reader_is_granted_nothing_else(database: Database) -> None:
     [
         "INSERT INTO registry.host VALUES ('ns1.ny.dk')",
         "UPDATE registry.domain SET dnssec = true",
-        "DELETE FROM registry.delegation",
+        "DELETE FROM registry.host",
+        "INSERT INTO portal.staff VALUES ('bodil')",
+        "SELECT FROM audit.entry",
         "TRUNCATE registry.registrant",
         "SELECT registry.is_line('x')",
         "CREATE TEMPORARY TABLE x ()",
@@ -227,7 +230,7 @@ SWEDISH = "UPDATE registry.registrant SET {} WHERE handle = 'SOEDERLUND-SE'"
 HOST = "INSERT INTO registry.host VALUES ({})"
 DOMAIN = "UPDATE registry.domain SET {} WHERE name = 'reserveret.dk'"  # registered 2015-03-02, without name servers
 OFFERED = "UPDATE registry.domain SET {} WHERE name = 'waiting-list.dk'"
-DELEGATION = "INSERT INTO registry.delegation VALUES ({})"
+SERVING = "UPDATE registry.host SET {} WHERE name = 'ns1.eksempel.dk'"
 FORM = "INSERT INTO registry.cvr_form VALUES ({})"
 
 
@@ -294,12 +297,14 @@ FORM = "INSERT INTO registry.cvr_form VALUES ({})"
         (OFFERED, "registered = '2020-01-31'", "registered_or_offered"),
         (OFFERED, "expires = '2027-01-31'", "registered_or_offered"),
         (OFFERED, "status = 'active'", "registered_or_offered"),
-        (DELEGATION, "'reserveret.dk', 0, 'ns1.eksempel.dk'", "delegation_position_check"),
-        (DELEGATION, "'reserveret.dk', 8, 'ns1.eksempel.dk'", "delegation_position_check"),
-        (DELEGATION, "'eksempel.dk', 1, 'ns1.example.net'", "delegation_pkey"),
-        (DELEGATION, "'eksempel.dk', 3, 'ns1.eksempel.dk'", "delegation_domain_host_key"),
-        (DELEGATION, "'reserveret.dk', 1, 'ns9.eksempel.dk'", "delegation_host_fkey"),
-        (DELEGATION, "'findes-ikke.dk', 1, 'ns1.eksempel.dk'", "delegation_domain_fkey"),
+        (DOMAIN, "nameservers = '{a.dk,b.dk,a.dk}'", "domain_nameservers_check"),
+        (DOMAIN, "nameservers = '{a.dk,a.dk}'", "domain_nameservers_check"),
+        (DOMAIN, "nameservers = '{a.dk,b.dk,c.dk,d.dk,e.dk,f.dk,f.dk}'", "domain_nameservers_check"),
+        (DOMAIN, "nameservers = '{a.dk,b.dk,c.dk,d.dk,e.dk,f.dk,g.dk,h.dk}'", "domain_nameservers_check"),
+        (DOMAIN, "nameservers = '{a.dk,NULL}'", "domain_nameservers_check"),
+        (DOMAIN, "nameservers = '{{a.dk},{b.dk}}'", "domain_nameservers_check"),
+        (DOMAIN, "nameservers = '{NS1.eksempel.dk,b.dk}'", "host_name_check"),
+        (SERVING, "name = 'ns9.eksempel.dk'", "hosts_that_serve_stay"),
         (FORM, "60, 'Aktieselskab', 'ordinary'", "cvr_form_pkey"),
         (FORM, "61, 'Aktieselskab', 'limited'", "cvr_form_category_check"),
         (FORM, "61, ' ', 'ordinary'", "cvr_form_name_check"),
@@ -323,8 +328,7 @@ async def test_bad_rows(sandbox_database: Database, statement: str, values: str,
             | {"sole_proprietorship", "address_protection", "id_confirmed"},
         ),
         ("host", {"name"}),
-        ("domain", {"name", "status", "vid", "dnssec"}),
-        ("delegation", {"domain", "position", "host"}),
+        ("domain", {"name", "status", "vid", "dnssec", "nameservers"}),
         ("cvr_form", {"code", "name", "category"}),
     ],
 )
@@ -350,7 +354,9 @@ async def test_what_must_be_given(sandbox_database: Database, table: str, column
         (DOMAIN, "expires = '2015-03-02', delete_date = '2015-03-02'"),
         (DOMAIN, "status = 'offered_to_waiting_list', registered = NULL, expires = NULL, registrant = NULL"),
         (OFFERED, "period_years = 5"),
-        (DELEGATION, "'reserveret.dk', 7, 'ns1.eksempel.dk'"),
+        (DOMAIN, "nameservers = '{a.dk,b.dk,c.dk,d.dk,e.dk,f.dk,g.dk}'"),
+        (DOMAIN, "nameservers = '{a.dk}'"),
+        (DOMAIN, "nameservers = '{}'"),
     ],
 )
 async def test_good_rows(database: Database, statement: str, values: str) -> None:
@@ -359,13 +365,70 @@ async def test_good_rows(database: Database, statement: str, values: str) -> Non
         assert await owner.execute(statement.format(values)) in ("UPDATE 1", "INSERT 0 1")
 
 
-async def test_delegations_go_with_their_domain(database: Database) -> None:
-    """A domain that is deleted takes its delegations with it and leaves the hosts; a host that serves is not deleted."""
+async def test_hosts_that_serve_stay(database: Database) -> None:
+    """A host that serves a domain is not deleted, alone or among others; one that serves none any more is."""
     async with connected(database.owner) as owner:
-        with pytest.raises(asyncpg.ForeignKeyViolationError):
-            await owner.execute("DELETE FROM registry.host WHERE name = 'auth03.ns.dk-hostmaster.dk'")
+        for statement in (
+            "DELETE FROM registry.host WHERE name = 'auth03.ns.dk-hostmaster.dk'",
+            "DELETE FROM registry.host",
+        ):
+            with pytest.raises(asyncpg.ForeignKeyViolationError):
+                await owner.execute(statement)
         await owner.execute("DELETE FROM registry.domain WHERE name = 'dk-hostmaster.dk'")
         assert await owner.execute("DELETE FROM registry.host WHERE name = 'auth03.ns.dk-hostmaster.dk'") == "DELETE 1"
+
+
+async def test_hosts_come_with_domains(database: Database) -> None:
+    """A host that a domain names comes into being with it, by plain SQL too."""
+    await database.execute(DOMAIN.format("nameservers = '{ns8.example.net,ns9.example.net}'"))
+    async with connected(database.reader) as reader:
+        rows = await reader.fetch("SELECT name FROM whois.host WHERE name ~ '^ns[89].example.net$' ORDER BY name")
+    assert [row["name"] for row in rows] == ["ns8.example.net", "ns9.example.net"]
+
+
+async def test_host_removed_while_a_domain_takes_it(database: Database) -> None:
+    """Whoever removes a host waits for one who is just letting it serve, and is refused then."""
+    async with connected(database.owner) as one, connected(database.owner) as other:
+        await one.execute("INSERT INTO registry.host VALUES ('ns9.example.net')")
+        taking = one.transaction()
+        await taking.start()
+        await one.execute(DOMAIN.format("nameservers = '{ns9.example.net}'"))
+        removing = asyncio.create_task(other.execute("DELETE FROM registry.host WHERE name = 'ns9.example.net'"))
+        done, _ = await asyncio.wait([removing], timeout=0.5)
+        assert not done
+        await taking.commit()
+        with pytest.raises(asyncpg.ForeignKeyViolationError):
+            await removing
+
+
+async def test_upgrade_keeps_delegations(empty_database: Database) -> None:
+    """What a database held before name servers became a list of the domain is in the views as it was, in its order."""
+    shipped = shipped_migrations()
+    await apply(empty_database, *shipped[:4])
+    await empty_database.execute("""
+        INSERT INTO registry.registrant (handle, kind, name, country, email)
+        VALUES ('A', 'company', 'A ApS', 'DK', 'a@a.example');
+        INSERT INTO registry.domain (name, status, registered, expires, period_years, registrant) VALUES
+            ('a.dk', 'active', '2020-01-31', '2027-01-31', 1, 'A'), ('b.dk', 'reserved', '2020-01-31', '2027-01-31', 1, 'A');
+        INSERT INTO registry.host VALUES ('ns1.a.dk'), ('ns2.a.dk'), ('ns3.example.net');
+        INSERT INTO registry.delegation
+        VALUES ('a.dk', 3, 'ns1.a.dk'), ('a.dk', 1, 'ns3.example.net'), ('a.dk', 2, 'ns2.a.dk');
+    """)
+    queries = ("SELECT * FROM whois.domain ORDER BY name", "SELECT * FROM whois.host ORDER BY name")
+    async with connected(empty_database.reader) as reader:
+        before = [await reader.fetch(query) for query in queries]
+    await apply(empty_database, *shipped)
+    async with connected(empty_database.reader) as reader:
+        assert [await reader.fetch(query) for query in queries] == before
+    assert [row["nameservers"] for row in before[0]] == [["ns3.example.net", "ns2.a.dk", "ns1.a.dk"], []]
+
+
+async def test_no_audit_trail(empty_database: Database) -> None:
+    """Without the audit trail, which a superuser has to make, the schema is not brought up to date, and it is said why."""
+    async with connected(empty_database.superuser) as superuser:
+        await superuser.execute("DROP SCHEMA audit CASCADE")
+    with pytest.raises(MigrationError, match=r"^sql/0006_.*: there is no audit trail .* run sql/audit.sql in it"):
+        await apply(empty_database)
 
 
 # --- the company forms -------------------------------------------------------------------------------------------

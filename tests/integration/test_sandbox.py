@@ -107,7 +107,7 @@ def test_kept_directory_is_used_again(tmp_path: Path) -> None:
         directory = folder / "kept"
         with sandbox("--directory", directory) as (_, port, said):
             loaded = run_whoisd("load", "--config", config_of(said), data)
-            assert loaded.stdout == "loaded 0 registrars, 0 registrants, 0 hosts, 1 domain\n"
+            assert loaded.stdout == "domains: 1 in the files, 1 added, 0 changed, 0 removed\nThe load is committed.\n"
             assert "waiting list" in ask(port, "mere.dk")
         data.write_bytes(orjson.dumps({"type": "host", "name": "ns1.mere.dk"}))
         with sandbox("--directory", directory, "--data", data) as (_, port, _):

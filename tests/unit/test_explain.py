@@ -12,7 +12,7 @@ import pytest
 from support import registrant
 
 from whoisd.disclosure import RULES, Facts, PublicDomain, PublicRegistrant, Reason, Withheld, decide, facts_of, publish
-from whoisd.explain import FACTS, SENTENCES, _number, explain, explain_host
+from whoisd.explain import FACTS, SENTENCES, _number, explain, explain_host, explain_registrant
 from whoisd.model import CvrForm, Domain, DomainStatus, Host, IdStatus, Registrant, RegistrantKind
 from whoisd.names import DomainName, parse_name
 from whoisd.response import NOT_GIVEN, REDACTED, render_domain
@@ -544,3 +544,29 @@ def test_host(name: str, glue: bool, why: str) -> None:
         f"Glue: {'being spooled' if glue else 'not being spooled'}\n{why}\n"
         "Who administers a host is not disclosed.\n"
     )
+
+
+@pytest.mark.parametrize("now", [BEFORE, NOW])
+@pytest.mark.parametrize("charset", Charset)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"country": "FI", "cvr_locked": False, "cvr_form": CvrForm.NONE},
+        {"address_protection": True},
+        {"address_protection": None},
+        {"id_confirmed": False},
+        {"email": "rød@a.example", "secondary_email": None},
+        BARE,
+    ],
+)
+def test_registrant(changes: dict[str, Any], charset: Charset, now: datetime) -> None:
+    """A registrant's text is what is said of the registrant of an active domain, to the letter, without the domain."""
+    who = registrant(**(TOKENS | changes))
+    text = explain_registrant(who, now=now, in_force_from=IN_FORCE_FROM, charset=charset)
+    of_a_domain = text_of(domain(who), charset, now)
+    assert text.splitlines()[1:5] == of_a_domain.splitlines()[2:6]
+    assert verdict(text) == verdict(of_a_domain)
+    all_fields = fields(of_a_domain)
+    assert fields(text) == {label: all_fields[label] for label in ("Registrant section", *LABELS[10:])}
+    assert not [token for token in PERSONAL if token in text]

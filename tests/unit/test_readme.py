@@ -1,5 +1,6 @@
 """The README is true: its tables are what the software does, and its queries work as pasted."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -12,9 +13,25 @@ import pytest
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
-from support import PATIENCE, Service
+from support import PATIENCE, Database, Service, run_whoisd
 
-from whoisd import connection, observer, probe, proxy, registry, sockets, sources, store, supervisor, wire
+from whoisd import (
+    access,
+    classification,
+    connection,
+    files,
+    loader,
+    observer,
+    probe,
+    progress,
+    proxy,
+    report,
+    sockets,
+    sources,
+    store,
+    supervisor,
+    wire,
+)
 from whoisd.cli import main
 from whoisd.config import DEFAULT_TERMS, IN_FORCE_FROM, Settings
 from whoisd.disclosure import RULES, Reason
@@ -22,7 +39,7 @@ from whoisd.errors import Outcome
 from whoisd.log import EVENTS
 from whoisd.memory import LEDGER_SIZE
 from whoisd.metrics import Board, BoardCollector, Findings
-from whoisd.records import DomainRecord, HostRecord, RegistrantRecord, RegistrarRecord
+from whoisd.records import RECORDS, SCHEMA
 
 LISTEN = "`0.0.0.0` and `::`, port 43"
 SECTIONS = {
@@ -140,7 +157,11 @@ def test_limits(rewrite: bool) -> None:
         ["pause between tries to reach the database, in which queries fail at once", f"{store.RETRY_PAUSE:g} s"],
         ["pause between looks for a better database host than the one in use", f"{store.BETTER_PAUSE:g} s"],
         ["statement timeout of a lookup", "two thirds of `database.deadline`"],
-        ["faults that one load reports", f"{registry.MOST_FAULTS}"],
+        ["length of a line of a registry file", f"{files.LONGEST_LINE:,} bytes"],
+        ["faults that one load reports, and warnings", f"{loader.MOST_FAULTS}"],
+        ["for `registrant classify` to wait for whoever is changing the registrant", f"{classification.LOCK_TIMEOUT:g} s"],
+        ["length of a report that another is compared with", f"{report.LARGEST // 2**20} MiB"],
+        ["between two lines about a long command, where there is no terminal", f"{progress.INTERVAL:g} s"],
     ]
     check("limits", table(["limit", "value"], body), rewrite=rewrite)
 
@@ -150,6 +171,32 @@ def test_reasons() -> None:
     assert [cells[0] for cells in rows("reasons")] == [f"`{reason}`" for reason in Reason]
 
 
+def test_groups(rewrite: bool) -> None:
+    """The README has each group of the portal, what it gives access to, and the roles that lead to it."""
+    body = [
+        [
+            access.GROUP_NAMES[group],
+            ", ".join(str(operation).replace("_", " ") for operation in access.Operation if operation in operations),
+            ", ".join(str(role).replace("_", " ") for role, leads_to in access.GROUP_OF.items() if leads_to is group),
+        ]
+        for group, operations in access.ACCESS.items()
+    ]
+    check("groups", table(["group", "gives access to", "for users whose highest role was"], body), rewrite=rewrite)
+
+
+def test_denials(rewrite: bool) -> None:
+    """The README has each reason for which somebody is refused."""
+    body = [[f"`{denial}`", sentence] for denial, sentence in access.SENTENCES.items()]
+    check("denials", table(["reason", "what it means"], body), rewrite=rewrite)
+
+
+def test_report(sandbox_database: Database, rewrite: bool) -> None:
+    """The report that the README shows is the one over the predefined data."""
+    ran = run_whoisd("report", "disclosure", settings={"WHOISD_DATABASE__DSN": sandbox_database.reader})
+    counts = "\n".join(line.rstrip() for line in ran.stdout.partition("\n\n")[2].splitlines())
+    check("report", f"```\n{counts}\n```\n", rewrite=rewrite)
+
+
 def test_outcomes() -> None:
     """The README has a row for each outcome, with its event."""
     assert sorted((row[0], row[1]) for row in rows("outcomes")) == sorted((f"`{o}`", f"`{EVENTS[o]}`") for o in Outcome)
@@ -157,7 +204,7 @@ def test_outcomes() -> None:
 
 def test_commands() -> None:
     """The README has a row for each command."""
-    named = {re.findall(r"`whoisd (\w+)(?: (list|lift))?", row[0])[0] for row in rows("commands")}
+    named = {re.findall(r"`whoisd (\w+)(?: ([a-z][a-z-]+))?", row[0])[0] for row in rows("commands")}
     groups = {name: getattr(command, "commands", {}) for name, command in main.commands.items()}
     assert named == {(name, sub) for name, subs in groups.items() for sub in (subs or {"": None})}
 
@@ -174,17 +221,20 @@ def test_metrics(rewrite: bool) -> None:
     check("metrics", table(["metric", "type", "labels", "what it tells"], body), rewrite=rewrite)
 
 
-def test_records() -> None:
-    """The README has every field of every record of a registry file."""
-    found: dict[str, set[str]] = {}
-    record = ""
-    for cells in rows("records"):
-        record = cells[0].strip("`") or record
-        found.setdefault(record, set()).update(re.findall(r"`(\w+)`", cells[1]))
-    models: dict[str, type[BaseModel]]
-    models = {"registrar": RegistrarRecord, "registrant": RegistrantRecord, "host": HostRecord, "domain": DomainRecord}
-    assert found.pop("all") == {"type"}
-    assert found == {name: {*model.model_fields} - {"type"} for name, model in models.items()}
+def test_records(rewrite: bool) -> None:
+    """The README has every field of every record of a registry file, as the schema has it."""
+    body = []
+    for kind, record in RECORDS.items():
+        schema = SCHEMA["$defs"][kind]
+        body.append([f"**`{kind}`**", "", schema["description"]])
+        for name in record._fields:
+            field = schema["properties"][name]
+            form = SCHEMA["$defs"][field["$ref"].rpartition("/")[2]] if "$ref" in field else field
+            default = f"Default {json.dumps(field['default'])}." if "default" in field else ""
+            needed = "Required." if name in schema["required"] else default
+            what = " ".join(filter(None, [field.get("description", form.get("description", "")), needed]))
+            body.append([f"`{name}`", form["must"].removeprefix("be "), what])
+    check("records", table(["field", "form", "what it is"], body), rewrite=rewrite)
 
 
 def test_modules() -> None:

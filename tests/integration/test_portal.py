@@ -1,0 +1,534 @@
+"""`whoisd portal`: from roles to groups, who loses what by that, and the roles that REG handles take over."""
+
+import asyncio
+import csv
+import subprocess
+import tracemalloc
+from collections.abc import AsyncIterator, Sequence
+from io import StringIO
+from itertools import chain, combinations, islice
+from typing import Any
+
+import pytest
+from portal_data import (
+    ACCOUNT,
+    DANISH,
+    FOREIGN,
+    OTHER,
+    THIRD,
+    add_user,
+    connected,
+    entries,
+    fill,
+    link,
+    refuse_audit,
+    settings,
+    state,
+    without_personal_data,
+)
+from support import WHOISD, Database, environment, run_whoisd
+
+from whoisd import cli_portal
+from whoisd.access import Denial, Group, Operation, Role, User, denial
+from whoisd.audit import this_account
+from whoisd.errors import PortalError
+from whoisd.migrations import lock_registry
+from whoisd.portal import affected, convert, managers_of, objects_named, take_over, user_of
+
+NOBODY = "No linked user holds a role that the REG handle of the account does not hold too.\n"
+NOTHING = "There is nothing to convert: every user who has a role has a group.\n"
+PORTFOLIO_ROLES = {"registrar", "registrant", "proxy", "name_server_management"}
+
+
+@pytest.fixture
+async def registry(database: Database) -> Database:
+    """A database with the accounts, registrants and domains of these tests."""
+    return await fill(database)
+
+
+@pytest.fixture
+async def owner(registry: Database) -> AsyncIterator[Any]:
+    """A connection of the owner's."""
+    async with connected(registry.owner) as connection:
+        yield connection
+
+
+def ran(database: Database, *arguments: str) -> tuple[int, str, str]:
+    """Exit status, standard output and standard error of `portal`, in which nothing personal may be."""
+    done = run_whoisd("portal", *arguments, settings=settings(database))
+    without_personal_data(done.stdout + done.stderr)
+    return done.returncode, done.stdout, done.stderr
+
+
+async def add_users(owner: Any) -> None:
+    """One user for each group, one linked, one without a role, and one who has a group already."""
+    await add_user(owner, "ADM", "billing_contact", "administrator")
+    await add_user(owner, "BILL", "billing_contact")
+    await add_user(owner, "LINKED", "proxy", "billing_contact", linked=True)
+    await add_user(owner, "NEW")
+    await add_user(owner, "DONE", "administrator", account=OTHER, group=Group.ACCOUNTING)
+
+
+async def groups(owner: Any) -> dict[str, str | None]:
+    return dict(await owner.fetch("SELECT handle, access_group FROM portal.portal_user"))
+
+
+# --- convert -----------------------------------------------------------------------------------------------------
+
+
+async def test_every_combination_of_roles(owner: Any) -> None:
+    """Whatever roles a user has, linked or not, the group is that of the highest access among them; none for none."""
+    expected: dict[str, str | None] = {}
+    for number, roles in enumerate(chain.from_iterable(combinations(Role, n) for n in range(len(Role) + 1))):
+        portfolio = "portfolio_management" if PORTFOLIO_ROLES & {*roles} else "accounting" if roles else None
+        expected[f"USER-{number}"] = "administration" if "administrator" in roles else portfolio
+        await add_user(owner, f"USER-{number}", *roles, linked=number % 2 == 0)
+    await convert(owner, dry_run=False)
+    assert await groups(owner) == expected
+
+
+async def test_convert(registry: Database, owner: Any) -> None:
+    """It moves who has roles and no group, says how many to which group, and names who has no role."""
+    await add_users(owner)
+    said = (
+        "Administration: 1 user moved\nPortfolio management: 1 user moved\nAccounting: 1 user moved\n"
+        "1 user has no role, and no group: NEW\n"
+    )
+    assert ran(registry, "convert") == (0, said, "")
+    moved = {"ADM": "administration", "BILL": "accounting", "LINKED": "portfolio_management"}
+    assert await groups(owner) == {**moved, "NEW": None, "DONE": "accounting"}
+
+
+async def test_convert_is_audited(owner: Any) -> None:
+    """Each user who is moved has a row of the audit trail: roles and no group before, the group after."""
+    await add_users(owner)
+    await convert(owner, dry_run=False)
+    same = {"who": this_account(), "command": "portal convert", "evidence": None}
+    before = {
+        "ADM": ["billing_contact", "administrator"],
+        "BILL": ["billing_contact"],
+        "LINKED": ["proxy", "billing_contact"],
+    }
+    assert await entries(owner) == [
+        {
+            **same,
+            "object": f"user:{handle}",
+            "before": {"roles": roles, "access_group": None},
+            "after": {"access_group": (await groups(owner))[handle]},
+        }
+        for handle, roles in before.items()
+    ]
+
+
+async def test_convert_twice(registry: Database, owner: Any) -> None:
+    """The second time there is nothing to convert: no row is written, and none is added to the audit trail."""
+    await add_users(owner)
+    assert ran(registry, "convert")[0] == 0
+    before = await state(owner)
+    assert ran(registry, "convert") == (0, f"{NOTHING}1 user has no role, and no group: NEW\n", "")
+    assert ran(registry, "convert", "--dry-run")[1] == f"{NOTHING}1 user has no role, and no group: NEW\n"
+    assert await state(owner) == before
+
+
+async def test_two_conversions_at_once(registry: Database, owner: Any) -> None:
+    """Of two conversions at once one moves all users, and the other none."""
+    await add_users(owner)
+    async with connected(registry.owner) as one, connected(registry.owner) as other:
+
+        async def converted(connection: Any) -> int:
+            done = await convert(connection, dry_run=False)
+            await connection.close()  # its lock is held until then
+            return sum(done.moved.values())
+
+        assert sorted(await asyncio.gather(converted(one), converted(other))) == [0, 3]
+    assert len(await entries(owner)) == 3
+
+
+async def test_convert_nobody(registry: Database) -> None:
+    """Where there are no users there is nothing to convert."""
+    assert ran(registry, "convert") == (0, NOTHING, "")
+
+
+async def test_dry_run(registry: Database, owner: Any) -> None:
+    """A dry run says what would be moved, changes nothing, and does not wait for a load."""
+    await add_users(owner)
+    await add_user(owner, "NEW-2")
+    before = await state(owner)
+    async with connected(registry.owner) as loading:
+        await lock_registry(loading)
+        said = (
+            "Administration: 1 user would be moved\nPortfolio management: 1 user would be moved\n"
+            "Accounting: 1 user would be moved\n2 users have no role, and no group: NEW, NEW-2\n"
+        )
+        assert ran(registry, "convert", "--dry-run") == (0, said, "")
+    assert await state(owner) == before
+
+
+async def test_convert_waits_for_a_load(registry: Database, owner: Any) -> None:
+    """A load that is running is waited for: it may be changing the users."""
+    await add_users(owner)
+    async with connected(registry.owner) as loading:
+        await lock_registry(loading)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.5):
+                await convert(owner, dry_run=False)
+    assert await entries(owner) == []
+
+
+async def test_all_users_or_none(registry: Database, owner: Any) -> None:
+    """Where one user's row of the audit trail is refused, nobody is moved, and no row is left of the others'."""
+    await add_users(owner)
+    await refuse_audit(registry, "object <> 'user:LINKED'")
+    before = await state(owner)
+    assert ran(registry, "convert") == (1, "", "whoisd: the database refuses: CheckViolationError: 23514\n")
+    assert await state(owner) == before
+
+
+async def test_linked_users_manage_nothing_afterwards(owner: Any) -> None:
+    """After the conversion a linked user manages no object, not even one taken over; a user of the account then does."""
+    await add_users(owner)
+    await add_user(owner, "PORT", "proxy", account=THIRD)
+    await add_user(owner, "LINKED-3", "registrant", account=THIRD, linked=True)
+    await link(owner, "LINKED-3", "domain:q-beta-to.dk", "registrant")
+    await convert(owner, dry_run=False)
+
+    async def why_not(handle: str) -> Denial | None:
+        user = await user_of(owner, handle)
+        assert user
+        return denial(user, Operation.PORTFOLIO, await managers_of(owner, FOREIGN))
+
+    assert await why_not("LINKED-3") is Denial.LINKED_USER
+    assert await why_not("PORT") is Denial.OTHER_ACCOUNT
+    await take_over(owner, THIRD, "q-beta-to.dk")
+    assert await why_not("LINKED-3") is Denial.LINKED_USER
+    assert await why_not("PORT") is None
+
+
+async def test_user_of(owner: Any) -> None:
+    """A user is read as they are, with a group or without."""
+    await add_users(owner)
+    assert await user_of(owner, "DONE") == User("DONE", account=OTHER, linked=False, group=Group.ACCOUNTING)
+    assert await user_of(owner, "LINKED") == User("LINKED", account=ACCOUNT, linked=True, group=None)
+    assert await user_of(owner, "NOBODY") is None
+
+
+def first_lines(form: str, environ: dict[str, str], number: int) -> list[str]:
+    """The first lines of `affected`, whose reader then goes; nothing else may be said."""
+    with subprocess.Popen(
+        [WHOISD, "portal", "affected", "--format", form],
+        env=environment(environ), stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8",
+    ) as process:  # fmt: skip
+        assert process.stdout
+        assert process.stderr
+        lines = [*islice(process.stdout, number)]
+        process.stdout.close()
+        assert process.stderr.read() == ""
+        assert process.wait(60) in (0, 1)
+    return lines
+
+
+# --- affected ----------------------------------------------------------------------------------------------------
+
+
+async def add_links(owner: Any) -> None:
+    """Linked users of three accounts, and one who is not linked any more, with roles on objects."""
+    await add_user(owner, "LINK-1", linked=True)
+    await add_user(owner, "LINK-2", linked=True)
+    await add_user(owner, "LINK-3", account=OTHER, linked=True)
+    await add_user(owner, "LINK-4", account=THIRD, linked=True)
+    await add_user(owner, "PLAIN")
+    await link(owner, "LINK-1", "domain:q-beta.dk", "proxy", "billing_contact")
+    await link(owner, "LINK-1", f"registrant:{FOREIGN}", "registrant")
+    await link(owner, "LINK-2", "domain:q-beta.dk", "proxy")
+    await link(owner, "LINK-3", "domain:xn--q-r-zla.dk", "name_server_management")
+    await link(owner, "LINK-4", "host:ns1.q-beta.dk", "name_server_management")
+    await link(owner, "PLAIN", "domain:q-dansk.dk", "proxy")
+
+
+TABLE = f"""\
+REG-1  Første Registrator A/S
+User     Object              Roles
+───────────────────────────────────────────────────
+LINK-1   domain:q-beta.dk    billing_contact, proxy
+LINK-1   registrant:{FOREIGN}   registrant
+LINK-2   domain:q-beta.dk    proxy
+REG-2  Anden Registrator [red]
+User     Object                  Roles
+───────────────────────────────────────────────────────
+LINK-3   domain:xn--q-r-zla.dk   name_server_management
+REG-3  =Tredje()
+User     Object               Roles
+────────────────────────────────────────────────────
+LINK-4   host:ns1.q-beta.dk   name_server_management
+`whoisd portal take-over ACCOUNT OBJECT` gives the roles on an object to the REG handle.
+"""
+
+
+async def test_affected(registry: Database, owner: Any) -> None:
+    """A table for each account: its linked users, their objects, and the roles that the REG handle does not hold."""
+    await add_links(owner)
+    before = await state(owner)
+    status, said, wrong = ran(registry, "affected")
+    assert (status, wrong) == (0, "")
+    assert [line.rstrip() for line in said.splitlines()] == TABLE.splitlines()
+    assert await state(owner) == before
+
+
+async def test_a_long_object_stays_whole(registry: Database, owner: Any) -> None:
+    """Where it is not a terminal that reads, a name as long as names may be is in one piece."""
+    host = ".".join(["x" * 63] * 3 + ["y" * 58, "dk"])
+    await add_user(owner, "LINK-1", linked=True)
+    await owner.execute("INSERT INTO registry.host (name) VALUES ($1)", host)
+    await link(owner, "LINK-1", f"host:{host}", "name_server_management")
+    assert f"host:{host}   name_server_management\n" in ran(registry, "affected")[1]
+
+
+async def test_affected_as_csv(registry: Database, owner: Any) -> None:
+    """As CSV it is one row for each user and object, under a heading, and holds no formula for a spreadsheet to run."""
+    await add_links(owner)
+    status, said, wrong = ran(registry, "affected", "--format", "csv")
+    assert (status, wrong) == (0, "")
+    assert said == (
+        "account,account_name,user,object,roles\n"
+        "REG-1,Første Registrator A/S,LINK-1,domain:q-beta.dk,billing_contact proxy\n"
+        f"REG-1,Første Registrator A/S,LINK-1,registrant:{FOREIGN},registrant\n"
+        "REG-1,Første Registrator A/S,LINK-2,domain:q-beta.dk,proxy\n"
+        "REG-2,Anden Registrator [red],LINK-3,domain:xn--q-r-zla.dk,name_server_management\n"
+        "REG-3,'=Tredje(),LINK-4,host:ns1.q-beta.dk,name_server_management\n"
+    )
+
+
+async def test_affected_as_csv_in_any_locale(registry: Database, owner: Any) -> None:
+    """CSV is UTF-8 whatever the terminal's charset, and a name with a comma and quotes is still one cell."""
+    await add_links(owner)
+    await owner.execute("""UPDATE registry.registrar SET name = 'Łódź, "æ"' WHERE handle = 'REG-1'""")
+    ascii_alone = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    said = "".join(first_lines("csv", settings(registry) | ascii_alone, 100))
+    assert [*csv.reader(StringIO(said))][1][1] == 'Łódź, "æ"'
+
+
+@pytest.mark.parametrize("form", ["table", "csv"])
+async def test_affected_of_one_account(registry: Database, owner: Any, form: str) -> None:
+    """With an account, in any case, nobody else is listed; without affected users that is said."""
+    await add_links(owner)
+    said = ran(registry, "affected", "--account", "reg-2", "--format", form)[1]
+    assert ("LINK-3" in said, "LINK-1" in said, "LINK-4" in said) == (True, False, False)
+    await owner.execute("DELETE FROM portal.object_role WHERE holder = 'LINK-3'")
+    expected = ("", NOBODY) if form == "csv" else (NOBODY, "")
+    said, wrong = ran(registry, "affected", "--account", OTHER, "--format", form)[1:]
+    assert (said.removeprefix("account,account_name,user,object,roles\n"), wrong) == expected
+
+
+async def test_affected_of_no_account(registry: Database) -> None:
+    """An account that is not there is named, with exit status 1."""
+    said = "whoisd: REG-9: there is no registrar account of this handle\n"
+    assert ran(registry, "affected", "--account", "REG-9") == (1, "", said)
+
+
+async def test_affected_of_nobody(registry: Database) -> None:
+    """Where nobody loses anything that is said."""
+    assert ran(registry, "affected") == (0, NOBODY, "")
+
+
+async def test_not_affected_when_the_account_holds_the_role(owner: Any) -> None:
+    """What the REG handle of the user's own account holds is not lost; the same role of another's or on another's is."""
+    await add_links(owner)
+    take = "INSERT INTO portal.taken_over_role (account, object, role) VALUES ($1, $2, $3)"
+    await owner.execute(take, ACCOUNT, "domain:q-beta.dk", "proxy")
+    await owner.execute(take, THIRD, "domain:xn--q-r-zla.dk", "name_server_management")
+    await owner.execute(take, OTHER, "domain:q-dansk.dk", "name_server_management")
+    assert [(row.user, row.object, [*row.roles]) async for row in affected(owner, None)] == [
+        ("LINK-1", "domain:q-beta.dk", ["billing_contact"]),
+        ("LINK-1", f"registrant:{FOREIGN}", ["registrant"]),
+        ("LINK-3", "domain:xn--q-r-zla.dk", ["name_server_management"]),
+        ("LINK-4", "host:ns1.q-beta.dk", ["name_server_management"]),
+    ]
+
+
+async def add_many(owner: Any, number: int) -> None:
+    await add_user(owner, "LINK-1", linked=True)
+    await owner.execute(
+        "INSERT INTO registry.host (name) SELECT format('h%s.q.example', n) FROM generate_series(1, $1) AS n", number
+    )
+    await owner.execute(
+        "INSERT INTO portal.object_role (holder, object, role)"
+        " SELECT 'LINK-1', 'host:' || name, 'proxy' FROM registry.host WHERE name LIKE '%.q.example'"
+    )
+
+
+async def test_affected_in_bounded_memory(owner: Any) -> None:
+    """However many objects there are, a few hundred of them are in memory at once."""
+    await add_many(owner, 20_000)
+    tracemalloc.start()
+    try:
+        number = sum([1 async for _ in affected(owner, None)])
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert number == 20_000
+    assert peak < 2_000_000
+
+
+async def test_a_long_table_is_continued(
+    owner: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A table has an end, and is continued in another under the same account."""
+    monkeypatch.setattr(cli_portal, "LARGEST_TABLE", 10)
+    await add_many(owner, 25)
+    await cli_portal._affected(owner, None, "table")
+    said = capsys.readouterr().out
+    assert said.count("REG-1  Første Registrator A/S\n") == said.count("Roles") == 3
+    assert said.count("host:h") == 25
+
+
+@pytest.mark.parametrize("form", ["table", "csv"])
+async def test_affected_for_a_reader_who_has_enough(registry: Database, owner: Any, form: str) -> None:
+    """A reader who goes, as `head` does, is no fault: nothing is said about it."""
+    await add_many(owner, 20_000)
+    assert len(first_lines(form, settings(registry), 1)) == 1
+
+
+# --- take-over ---------------------------------------------------------------------------------------------------
+
+
+async def test_take_over(registry: Database, owner: Any) -> None:
+    """The REG handle gets every role that linked users of its account hold on the object; theirs are kept, as history."""
+    await add_links(owner)
+    kept = await owner.fetch("SELECT * FROM portal.object_role ORDER BY 1, 2, 3")
+    assert ran(registry, "take-over", ACCOUNT, "domain:q-beta.dk") == (
+        0,
+        "domain:q-beta.dk: REG-1 now holds: billing_contact, proxy\n",
+        "",
+    )
+    held = await owner.fetch("SELECT account, object, role FROM portal.taken_over_role ORDER BY role")
+    assert [*map(tuple, held)] == [
+        (ACCOUNT, "domain:q-beta.dk", "billing_contact"),
+        (ACCOUNT, "domain:q-beta.dk", "proxy"),
+    ]
+    assert await owner.fetch("SELECT * FROM portal.object_role ORDER BY 1, 2, 3") == kept
+    assert "domain:q-beta.dk" not in ran(registry, "affected")[1]
+
+
+async def test_take_over_twice(registry: Database, owner: Any) -> None:
+    """A second time it says what is held already, and changes nothing; a role that came since is added, and audited."""
+    await add_links(owner)
+    ran(registry, "take-over", OTHER, "domain:xn--q-r-zla.dk")
+    before = await state(owner)
+    said = "domain:xn--q-r-zla.dk: REG-2 holds its roles already: name_server_management\n"
+    assert ran(registry, "take-over", OTHER, "domain:xn--q-r-zla.dk") == (0, said, "")
+    assert await state(owner) == before
+    await link(owner, "LINK-3", "domain:xn--q-r-zla.dk", "billing_contact")
+    assert ran(registry, "take-over", OTHER, "domain:xn--q-r-zla.dk")[0] == 0
+    same = {"who": this_account(), "command": "portal take-over", "object": "domain:xn--q-r-zla.dk", "evidence": None}
+    held = [[], ["name_server_management"], ["billing_contact", "name_server_management"]]
+    states = [{"account": OTHER, "roles": roles} for roles in held]
+    assert await entries(owner) == [
+        {**same, "before": states[0], "after": states[1]},
+        {**same, "before": states[1], "after": states[2]},
+    ]
+
+
+async def test_two_take_overs_at_once(registry: Database, owner: Any) -> None:
+    """Who takes over what another is just taking over waits, and finds it held: there is one row in the audit trail."""
+    await add_links(owner)
+    async with connected(registry.owner) as other:
+        async with owner.transaction():
+            await take_over(owner, ACCOUNT, "domain:q-beta.dk")
+            waiting = asyncio.create_task(take_over(other, ACCOUNT, "domain:q-beta.dk"))
+            await asyncio.sleep(0.3)
+            assert not waiting.done()
+        assert (await waiting).before == ["billing_contact", "proxy"]
+    assert len(await entries(owner)) == 1
+
+
+async def test_no_take_over_without_its_row(registry: Database, owner: Any) -> None:
+    """Where the row for the audit trail is refused, nothing is taken over."""
+    await add_links(owner)
+    await refuse_audit(registry, "command <> 'portal take-over'")
+    before = await state(owner)
+    assert ran(registry, "take-over", ACCOUNT, "domain:q-beta.dk")[:2] == (1, "")
+    assert await state(owner) == before
+
+
+NAMES = [
+    (OTHER, "domain:q-ær.dk", "domain:xn--q-r-zla.dk"),
+    (OTHER, "Q-ÆR.DK.", "domain:xn--q-r-zla.dk"),
+    (OTHER, "XN--Q-R-ZLA.dk", "domain:xn--q-r-zla.dk"),
+    (ACCOUNT, f"registrant:{FOREIGN.lower()}", f"registrant:{FOREIGN}"),
+    (ACCOUNT, FOREIGN.lower(), f"registrant:{FOREIGN}"),
+    (ACCOUNT, "q-beta.dk", "domain:q-beta.dk"),
+    (THIRD, "host:NS1.q-beta.dk", "host:ns1.q-beta.dk"),
+    (THIRD, "ns1.Q-beta.dk.", "host:ns1.q-beta.dk"),
+]
+
+
+async def test_an_object_by_any_of_its_names(owner: Any) -> None:
+    """An object is named with its kind or, where one alone can be meant, without; in either form, in any case."""
+    await add_links(owner)
+    assert [(await take_over(owner, account, text)).object for account, text, _ in NAMES] == [found for *_, found in NAMES]
+
+
+async def test_a_domain_or_a_host(registry: Database, owner: Any) -> None:
+    """A name on which linked users hold roles both as a domain and as a host is refused until its kind is said."""
+    await add_links(owner)
+    await link(owner, "LINK-2", "host:q-beta.dk", "proxy")
+    before = await state(owner)
+    said = "whoisd: linked users of REG-1 hold roles on two objects of this name: say domain:q-beta.dk or host:q-beta.dk\n"
+    assert ran(registry, "take-over", ACCOUNT, "q-beta.dk") == (1, "", said)
+    assert await state(owner) == before
+    assert ran(registry, "take-over", ACCOUNT, "host:q-beta.dk")[1] == "host:q-beta.dk: REG-1 now holds: proxy\n"
+
+
+NO_ROLE = "no linked user of REG-1 holds a role on it; see `whoisd portal affected`"
+
+
+REFUSED = [
+    ("REG-9", "domain:q-beta.dk", "REG-9: there is no registrar account of this handle"),
+    (ACCOUNT, "domain:q-dansk.dk", f"domain:q-dansk.dk: {NO_ROLE}"),
+    (ACCOUNT, "q-dansk.dk", f"domain:q-dansk.dk: {NO_ROLE}"),
+    (ACCOUNT, "domain:xn--q-r-zla.dk", f"domain:xn--q-r-zla.dk: {NO_ROLE}"),
+    (ACCOUNT, DANISH, f"registrant:{DANISH}: {NO_ROLE}"),
+    (ACCOUNT, "host:ns1.q-beta.dk", f"host:ns1.q-beta.dk: {NO_ROLE}"),
+    (ACCOUNT, "ukendt.dk", "domain:ukendt.dk or host:ukendt.dk: there is no such object"),
+    (ACCOUNT, "registrant:ukendt", "registrant:UKENDT: there is no such object"),
+    (ACCOUNT, "domain:ns1.q-beta.dk", "object: must be one label and .dk"),
+    (ACCOUNT, "host:q", "object: must have at least two labels"),
+    (ACCOUNT, "q-beta..dk", "object: This is not a domain name: a label is empty."),
+    (ACCOUNT, "zone:q.dk", "object: must be domain:NAME, registrant:HANDLE, host:NAME, or the name or handle alone"),
+]
+
+
+async def test_what_cannot_be_taken_over(registry: Database, owner: Any) -> None:
+    """What is no object, or is not there, or has no role of a linked user of that account's, is told; nothing is changed."""
+    await add_links(owner)
+    before = await state(owner)
+    for account, text, said in REFUSED:
+        with pytest.raises(PortalError) as refused:
+            await take_over(owner, account, text)
+        assert str(refused.value) == said
+    said = f"whoisd: domain:q-dansk.dk: {NO_ROLE}\n"
+    assert ran(registry, "take-over", ACCOUNT.lower(), "domain:q-dansk.dk") == (1, "", said)
+    assert await state(owner) == before
+
+
+@pytest.mark.parametrize(
+    ("text", "objects"),
+    [
+        ("abc-1", ["registrant:ABC-1"]),
+        ("x.dk", ["domain:x.dk", "host:x.dk"]),
+        ("ns.x.dk", ["host:ns.x.dk"]),
+        ("x.example", ["host:x.example"]),
+        ("domain:Q-ÆR.dk", ["domain:xn--q-r-zla.dk"]),
+        ("host:x.dk", ["host:x.dk"]),
+    ],
+)
+def test_objects_named(text: str, objects: Sequence[str]) -> None:
+    """A text names a registrant where it has no dot, and a host or a .dk domain where it has; its kind settles it."""
+    assert objects_named(text) == objects
+
+
+@pytest.mark.parametrize("text", [":", "domain:", "registrant:", "host:", "a:b:c", "DOMAIN:x.dk", "x .dk", "."])
+def test_what_names_no_object(text: str) -> None:
+    """What is no kind and no name is refused; nothing of what was typed is in the message."""
+    with pytest.raises(PortalError, match=r"^object: "):
+        objects_named(text)

@@ -1,0 +1,34 @@
+"""The audit trail: a row for each write of a command, which no role of this software can change or remove.
+
+The table is in sql/audit.sql; PostgreSQL itself writes when a row was added and as which role.
+"""
+
+import getpass
+from typing import Any
+
+import orjson
+
+_INSERT = "INSERT INTO audit.entry (who, command, object, evidence, before, after) VALUES ($1, $2, $3, $4, $5, $6)"
+
+
+def this_account() -> str:
+    """Return who runs the command as the operating system knows them, for commands that are not told."""
+    try:
+        return f"account:{getpass.getuser()}"
+    except (KeyError, OSError):  # an account that has no name
+        return "account:unknown"
+
+
+async def record(  # noqa: PLR0913 - the columns of the table
+    connection: Any,
+    *,
+    who: str,
+    command: str,
+    object: str,  # noqa: A002 - the same
+    before: object,
+    after: object,
+    evidence: str | None = None,
+) -> None:
+    """Add a row, in the transaction that makes the change; `before` and `after` become JSON."""
+    texts = [None if value is None else orjson.dumps(value).decode() for value in (before, after)]
+    await connection.execute(_INSERT, who, command, object, evidence, *texts)

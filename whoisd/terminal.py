@@ -1,0 +1,93 @@
+"""What the commands share: their configuration, how they fail, and the connection of those that write."""
+
+import sys
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any, Final, NoReturn, ParamSpec, TypeVar
+
+import asyncpg
+import click
+
+from whoisd.config import DEFAULT_FILE, load_settings
+from whoisd.errors import ConfigError, WhoisdError, cause_of, whereabouts
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# What an operator can do about a refusal, by the beginning of its SQLSTATE.
+_HINTS: Final = {
+    "28": ": it does not let this role in; see the role in the URL, and pg_hba.conf",
+    "3D000": ": it has no database of the name in the URL",
+    "42P01": ": it lacks a table or view; run `whoisd migrate`",
+    "3F000": ": it lacks a schema; run `whoisd migrate`",
+    "42501": ": this role may not do that; database.owner_dsn is for the role that owns the database",
+    "42704": ": it lacks a role; run sql/roles.sql",
+}
+
+file_path = click.Path(path_type=Path, dir_okay=False)
+config_option = click.option(
+    "--config", "file", type=file_path, metavar="FILE", help=f"Configuration file.  [default: {DEFAULT_FILE}]"
+)
+
+
+def command(function: Callable[P, None]) -> Callable[P, None]:
+    """End a command that fails with its error's text, which is written for the reader, and with its exit status."""
+
+    @wraps(function)
+    def run(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            function(*args, **kwargs)
+        except ConfigError as error:
+            _fail(str(error), 2)
+        except WhoisdError as error:
+            _fail(str(error), 1)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+            # Not the error's own text: it may quote a row.
+            sqlstate = getattr(error, "sqlstate", None) or ""
+            hint = next((hint for prefix, hint in _HINTS.items() if sqlstate.startswith(prefix)), "")
+            _fail(f"the database refuses: {cause_of(error)}{hint}", 1)
+        except KeyboardInterrupt:
+            _fail("interrupted", 130)
+        except Exception as error:  # noqa: BLE001 - a traceback would end in the error's own text, which may quote a row
+            _fail(f"a fault of whoisd's own, please report it: {whereabouts(error)}", 1)
+
+    return run
+
+
+def _fail(text: str, status: int) -> NoReturn:
+    click.echo("\n".join(f"whoisd: {line}" for line in text.splitlines()), err=True)
+    sys.exit(status)
+
+
+async def as_owner(file: Path | None, work: Callable[[Any], Awaitable[T]]) -> T:
+    """Do the work with a connection of the owner's (`database.owner_dsn`), and return what it returns.
+
+    Raises `ConfigError` where no owner is configured, `WhoisdError` where the database is not there or goes away.
+    """
+    dsn = load_settings(file).database.owner_dsn
+    if dsn is None:
+        raise ConfigError(
+            f"{file or DEFAULT_FILE}: database.owner_dsn: required by this command;"
+            " set it there or in the environment as WHOISD_DATABASE__OWNER_DSN"
+        )
+    try:
+        connection = await asyncpg.connect(dsn.get_secret_value(), timeout=10)
+    except ValueError:  # a text of its own would quote the URL
+        raise ConfigError("database.owner_dsn: is not a PostgreSQL URL that can be used") from None
+    except (OSError, TimeoutError) as error:
+        raise WhoisdError(f"database.owner_dsn: the database does not answer: {cause_of(error)}") from None
+    try:
+        return await work(connection)
+    except ConnectionError as error:
+        raise WhoisdError(f"the database went away, and nothing was changed: {cause_of(error)}") from None
+    finally:
+        await close(connection)
+
+
+async def close(connection: Any) -> None:
+    """End a connection, whether or not there still is somebody at its other end."""
+    try:
+        await connection.close(timeout=5)
+    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        connection.terminate()
