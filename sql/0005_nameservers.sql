@@ -15,7 +15,7 @@ CREATE OR REPLACE FUNCTION registry.is_dns_name(value text) RETURNS boolean
 -- For the lines of a street, of which there are at most 3.
 CREATE OR REPLACE FUNCTION registry.are_lines(list text[]) RETURNS boolean
     LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    RETURN array_position(list, NULL) IS NULL AND (cardinality(list) = 0 OR registry.is_line(list[1]))
+    RETURN array_position(list, NULL) IS NULL AND coalesce(array_lower(list, 1), 1) = 1 AND (cardinality(list) = 0 OR registry.is_line(list[1]))
         AND (cardinality(list) < 2 OR registry.is_line(list[2])) AND (cardinality(list) < 3 OR registry.is_line(list[3]));
 
 -- Up to 7 hosts, none of them twice. That each is a host, and so a name, `registry.add_hosts` sees to. (A query in place of
@@ -25,7 +25,7 @@ CREATE FUNCTION registry.are_nameservers(list text[]) RETURNS boolean
     RETURN CASE
         WHEN cardinality(list) = 0 THEN true
         WHEN array_ndims(list) > 1 THEN false
-        ELSE cardinality(list) <= 7 AND array_position(list, NULL) IS NULL
+        ELSE array_lower(list, 1) = 1 AND cardinality(list) <= 7 AND array_position(list, NULL) IS NULL
             AND list[1] <> ALL (list[2:]) AND list[2] <> ALL (list[3:]) AND list[3] <> ALL (list[4:])
             AND list[4] <> ALL (list[5:]) AND list[5] <> ALL (list[6:]) AND list[6] <> ALL (list[7:])
     END;
@@ -151,6 +151,10 @@ CREATE FUNCTION registry.keep_hosts_that_serve() RETURNS trigger
     LANGUAGE plpgsql
     AS $$
 BEGIN
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE feature_not_supported  -- the look below would see what was there when the transaction began
+            USING MESSAGE = 'hosts are removed and renamed in a transaction that is READ COMMITTED';
+    END IF;
     LOCK TABLE registry.domain IN SHARE ROW EXCLUSIVE MODE;
     IF EXISTS (
         SELECT

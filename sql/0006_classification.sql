@@ -6,6 +6,14 @@ BEGIN
         RAISE undefined_table USING MESSAGE =
             'there is no audit trail in this database; have a superuser run sql/audit.sql in it, and migrate again';
     END IF;
+    IF EXISTS (
+        SELECT FROM pg_namespace WHERE nspname = 'audit' AND pg_get_userbyid(nspowner) <> 'whoisd_auditor'
+        UNION ALL
+        SELECT FROM pg_class WHERE oid = 'audit.entry'::regclass AND pg_get_userbyid(relowner) <> 'whoisd_auditor'
+    ) THEN
+        RAISE invalid_object_definition USING MESSAGE =
+            'the audit trail belongs to another role than whoisd_auditor, who could change it; have a superuser see to it';
+    END IF;
 END
 $$;
 

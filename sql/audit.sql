@@ -16,6 +16,7 @@ END
 $$;
 
 CREATE SCHEMA IF NOT EXISTS audit AUTHORIZATION whoisd_auditor;
+ALTER SCHEMA audit OWNER TO whoisd_auditor;  -- whoever made it
 
 SET ROLE whoisd_auditor;
 
@@ -28,7 +29,8 @@ CREATE TABLE IF NOT EXISTS audit.entry (
     object   text NOT NULL,                       -- what it was done to, as in registrant:HANDLE
     evidence text,
     before   jsonb,
-    after    jsonb
+    after    jsonb,
+    account  text NOT NULL                        -- the operating system's account that ran the command for them
 );
 CREATE INDEX IF NOT EXISTS entry_object_idx ON audit.entry (object, id);
 
@@ -46,4 +48,4 @@ RESET ROLE;
 
 REVOKE ALL ON FUNCTION audit.refuse FROM PUBLIC;
 GRANT USAGE ON SCHEMA audit TO whoisd_owner;
-GRANT SELECT, INSERT (who, command, object, evidence, before, after) ON audit.entry TO whoisd_owner;
+GRANT SELECT, INSERT (who, command, object, evidence, before, after, account) ON audit.entry TO whoisd_owner;

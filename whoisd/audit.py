@@ -8,11 +8,13 @@ from typing import Any
 
 import orjson
 
-_INSERT = "INSERT INTO audit.entry (who, command, object, evidence, before, after) VALUES ($1, $2, $3, $4, $5, $6)"
+_INSERT = (
+    "INSERT INTO audit.entry (who, command, object, evidence, before, after, account) VALUES ($1, $2, $3, $4, $5, $6, $7)"
+)
 
 
 def this_account() -> str:
-    """Return who runs the command as the operating system knows them, for commands that are not told."""
+    """Return who runs the command as the operating system knows them; commands that are told who decides keep this too."""
     try:
         return f"account:{getpass.getuser()}"
     except (KeyError, OSError):  # an account that has no name
@@ -31,4 +33,4 @@ async def record(  # noqa: PLR0913 - the columns of the table
 ) -> None:
     """Add a row, in the transaction that makes the change; `before` and `after` become JSON."""
     texts = [None if value is None else orjson.dumps(value).decode() for value in (before, after)]
-    await connection.execute(_INSERT, who, command, object, evidence, *texts)
+    await connection.execute(_INSERT, who, command, object, evidence, *texts, this_account())

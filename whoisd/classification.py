@@ -39,7 +39,7 @@ _HISTORY: Final = """
         (before ->> 'classified_by_hand')::boolean AS before,
         (after ->> 'classified_by_hand')::boolean AS after
     FROM audit.entry
-    WHERE object = $1 AND command = $2
+    WHERE object = $1 AND command = ANY ($2)
     ORDER BY id"""
 _DOMAINS: Final = "SELECT status, count(*) FROM registry.domain WHERE registrant = $1 GROUP BY status"
 _NAMES: Final = "SELECT handle, name FROM registry.registrar WHERE handle = ANY ($1) ORDER BY handle"
@@ -177,7 +177,7 @@ async def show(connection: Any, handle: str, *, now: datetime, in_force_from: da
 
 
 async def _classification(connection: Any, handle: str, standing: Standing) -> str:
-    history = await connection.fetch(_HISTORY, f"registrant:{handle}", COMMAND)
+    history = await connection.fetch(_HISTORY, f"registrant:{handle}", [COMMAND, "load"])  # which may have removed it
     made = [
         (
             f"{row['at']:%Y-%m-%d %H:%M:%S} UTC",

@@ -68,7 +68,7 @@ def load_command(file: Path | None, mode: str, max_delete: float, dry_run: bool,
 
 
 def _warnings(report: Report) -> Sequence[str]:
-    return [*report.warnings, *([f"and {report.more:,} more"] if report.more else [])]
+    return [*report.warnings, *report.doubts, *([f"and {report.more:,} more"] if report.more else [])]
 
 
 def _changes(report: Report) -> Iterator[str]:

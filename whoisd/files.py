@@ -7,7 +7,7 @@ import gzip
 import io
 import sys
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NamedTuple
 
@@ -33,6 +33,8 @@ class RegistryFiles:
     def __init__(self, paths: Sequence[Path]) -> None:
         if paths.count(STANDARD_INPUT) > 1:
             raise LoadError(["-: standard input can be read only once"])
+        if STANDARD_INPUT in paths and sys.stdin is None:
+            raise LoadError(["-: there is no standard input"])
         self.paths = paths
         self.read = 0
 
@@ -42,7 +44,7 @@ class RegistryFiles:
             return None
         return sum(path.stat().st_size for path in self.paths)
 
-    def lines(self) -> Iterator[Line]:
+    def lines(self) -> Generator[Line]:
         """Return the lines that are not blank. Raises `LoadError` for a file that cannot be read to its end."""
         for number, path in enumerate(self.paths):
             try:
@@ -57,7 +59,7 @@ class RegistryFiles:
                 raise LoadError([f"{path}: cannot be read: {error.strerror}"]) from None
 
     def _lines_of(self, file: int, path: Path) -> Iterator[Line]:
-        with sys.stdin.buffer if path == STANDARD_INPUT else path.open("rb") as opened:
+        with _open(path) as opened:
             counted = io.BufferedReader(_Counted(opened, self), _BUFFER)
             zipped = counted.peek(len(_GZIP)).startswith(_GZIP)
             source = io.BufferedReader(gzip.GzipFile(fileobj=counted), _BUFFER) if zipped else counted
@@ -70,6 +72,13 @@ class RegistryFiles:
                         pass
                 elif not text.isspace():
                     yield Line(file, number, text)
+
+
+def _open(path: Path) -> BinaryIO:
+    if path == STANDARD_INPUT:
+        # Not sys.stdin, which a thread that waits for it would keep Python from closing at its end.
+        return open(sys.stdin.fileno(), "rb", buffering=0, closefd=False)
+    return path.open("rb")
 
 
 class _Counted(io.RawIOBase):

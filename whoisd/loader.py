@@ -7,10 +7,12 @@ that is reported.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Final
+from threading import Thread
+from typing import Any, Final, TypeVar
 
 import asyncpg
 
@@ -22,7 +24,9 @@ from whoisd.parsing import Chunk, parsing
 from whoisd.progress import Progress
 from whoisd.staging import REFERENCES, TABLES, Changes, Mode
 
-MOST_FAULTS: Final = 100  # of faults, and of warnings, that one load reports
+T = TypeVar("T")
+
+MOST_FAULTS: Final = 100  # of faults, and of doubts, that one load reports
 
 _GONE: Final = (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.OperatorInterventionError)
 
@@ -38,16 +42,21 @@ class Options:
 
 @dataclass(slots=True)
 class Report:
-    """What a load did, or would do: changes by kind of record, and warnings, of which `more` were left out."""
+    """What a load did, or would do: changes by kind of record, warnings, and doubts, of which `more` were left out."""
 
     changes: dict[str, Changes] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
     more: int = 0
 
     def warn(self, place: str, said: str) -> None:
-        """Add a warning, or count it when there are enough."""
-        if len(self.warnings) < MOST_FAULTS:
-            self.warnings.append(f"{place}: {said}")
+        """Add a warning: of what people decided and whom the registry protects every one is told."""
+        self.warnings.append(f"{place}: {said}")
+
+    def doubt(self, place: str, said: str) -> None:
+        """Add a doubt about a record, or count it when there are enough."""
+        if len(self.doubts) < MOST_FAULTS:
+            self.doubts.append(f"{place}: {said}")
         else:
             self.more += 1
 
@@ -90,7 +99,10 @@ class _Load:
         else:
             await _commit(transaction)
             self._progress.begin("gathering statistics")
-            await self._connection.execute("ANALYZE " + ", ".join(table.name for table in TABLES.values()))
+            with suppress(
+                *_GONE, asyncpg.PostgresError, TimeoutError
+            ):  # it is committed, and PostgreSQL gathers them itself in time
+                await self._connection.execute("ANALYZE " + ", ".join(table.name for table in TABLES.values()), timeout=60)
         return self._report
 
     async def _work(self) -> None:
@@ -107,6 +119,8 @@ class _Load:
         await self._find_disagreements()
         if not self._options.dry_run:
             self._progress.begin("writing")
+            if self._options.mode is Mode.REPLACE:
+                await staging.record_removed(self._connection, audit.this_account())
             await staging.write(self._connection, changes)
             await self._leave_a_trace(changes)
 
@@ -124,13 +138,13 @@ class _Load:
         await staging.create(self._connection)
         self._progress.begin("reading", self._files.size())
         with parsing(self._files) as take:
-            chunk = await asyncio.to_thread(take)
+            chunk = await _in_thread(take)
             while chunk:
                 self._progress.done = self._files.read
                 # The next records are taken while PostgreSQL is handed these.
                 handing = asyncio.create_task(self._hand_on(chunk))
                 try:
-                    chunk = await asyncio.to_thread(take)
+                    chunk = await _in_thread(take)
                 finally:
                     await handing
         self._check()
@@ -140,7 +154,7 @@ class _Load:
         for place, said in chunk.faults:
             self._add(*place, said)
         for place, doubt in chunk.doubts:
-            self._report.warn(self._place(*place), doubt)
+            self._report.doubt(self._place(*place), doubt)
         for kind, rows in chunk.rows.items():
             await staging.copy(self._connection, kind, rows)
 
@@ -187,9 +201,27 @@ class _Load:
             self._report.warn(
                 self._place(*place), "address_protection: is lifted; in the database this registrant is protected"
             )
-        if self._options.mode is Mode.REPLACE and (lost := await staging.classified_and_removed(self._connection)):
-            who = "registrant who was classified by hand is" if lost == 1 else "registrants who were classified by hand are"
-            self._report.warn("database", f"{lost:,} {who} removed, and the classification too")
+        if self._options.mode is Mode.REPLACE:
+            classified, taken_over = await staging.decided_and_removed(self._connection)
+            if classified:
+                self._report.warn("database", f"removed with their registrants: {classified:,} classified by hand")
+            if taken_over:
+                self._report.warn("database", f"removed with their objects: {taken_over:,} roles that were taken over")
+
+
+async def _in_thread(work: Callable[[], T]) -> T:
+    """Do what blocks in a thread that nobody waits for at the end: it may be waiting itself, for a silent standard input."""
+    done: Future[T] = Future()
+    done.set_running_or_notify_cancel()  # so that the thread can always say how it ended
+
+    def run() -> None:
+        try:
+            done.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - it is raised where the result is awaited
+            done.set_exception(error)
+
+    Thread(target=run, daemon=True).start()
+    return await asyncio.wrap_future(done)
 
 
 def _check_removals(changes: Mapping[str, Changes], max_delete: float) -> None:

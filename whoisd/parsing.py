@@ -7,8 +7,8 @@ reads the files, deals their lines out, and takes the answers in the order of th
 import os
 import signal
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
 from itertools import cycle, islice
 from multiprocessing.connection import Connection, Pipe
 from typing import Final, NamedTuple, NoReturn
@@ -21,6 +21,7 @@ from whoisd.staging import Place, Row
 CHUNK: Final = 5_000  # lines that are dealt out together
 MOST_PROCESSES: Final = 2  # more would wait for PostgreSQL
 
+_KILLED: Final = "a process that checks lines was killed; nothing was changed"
 _KINDS: Final = {record: kind for kind, record in RECORDS.items()}
 
 
@@ -56,42 +57,51 @@ def parsing(files: RegistryFiles) -> Iterator[Callable[[], Chunk | None]]:
     """
     pipes: list[Connection] = []
     pids: list[int] = []
+    chunks = _deal(files, pipes)
     try:
         for _ in range(min(MOST_PROCESSES, os.cpu_count() or 1)):
             ours, theirs = Pipe()
             pipes.append(ours)
             pids.append(_fork(theirs, pipes))
             theirs.close()
-        chunks = _deal(files, pipes)
         yield lambda: next(chunks, None)
     finally:
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
+        with suppress(ValueError):  # a thread that is still in it: what it waits for has ended just now, and so will it
+            chunks.close()
         for pipe in pipes:
             pipe.close()
 
 
-def _deal(files: RegistryFiles, pipes: Sequence[Connection]) -> Iterator[Chunk]:
+def _deal(files: RegistryFiles, pipes: Sequence[Connection]) -> Generator[Chunk]:
     """Send a chunk of lines to each process in turn. One that has not answered yet is asked nothing else."""
-    lines = files.lines()
     asked: deque[Connection] = deque()
-    for pipe in cycle(pipes):
-        if pipe in asked:
+    with closing(files.lines()) as lines:
+        for pipe in cycle(pipes):
+            if pipe in asked:
+                yield _receive(asked.popleft())
+            if not (some := list(islice(lines, CHUNK))):
+                break
+            _send(pipe, some)
+            asked.append(pipe)
+        while asked:
             yield _receive(asked.popleft())
-        if not (some := list(islice(lines, CHUNK))):
-            break
-        pipe.send(some)
-        asked.append(pipe)
-    while asked:
-        yield _receive(asked.popleft())
+
+
+def _send(pipe: Connection, lines: Sequence[Line]) -> None:
+    try:
+        pipe.send(lines)
+    except OSError:
+        raise WhoisdError(_KILLED) from None
 
 
 def _receive(pipe: Connection) -> Chunk:
     try:
         said = pipe.recv()
     except (EOFError, OSError):
-        raise WhoisdError("a process that checks lines was killed; nothing was changed") from None
+        raise WhoisdError(_KILLED) from None
     if isinstance(said, WhoisdError):
         raise said
     chunk: Chunk = said

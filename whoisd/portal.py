@@ -27,6 +27,7 @@ _MANAGERS: Final = """
     FROM portal.taken_over_role AS held
     JOIN registry.domain ON domain.name = held.domain
     WHERE domain.registrant = $1 AND held.role = ANY ($2::text[])
+        AND coalesce(domain.registrar, held.account) = held.account  -- not of one who has lost the domain to another
     ORDER BY account"""
 
 

@@ -207,13 +207,37 @@ async def lifted_protections(connection: Any) -> list[Place]:
     return [(row[0], row[1]) for row in rows]
 
 
-async def classified_and_removed(connection: Any) -> int:
-    """Return how many registrants who were classified by hand `Mode.REPLACE` would remove."""
-    count: int = await connection.fetchval(
-        "SELECT count(*) FROM registry.registrant AS old WHERE classified_by_hand IS NOT NULL"
-        " AND NOT EXISTS (SELECT FROM new_registrant AS new WHERE new.handle = old.handle)"
+# What people decided about what `Mode.REPLACE` would remove, each as the audit trail has it.
+_DECIDED_AND_REMOVED: Final = """
+    SELECT 'registrant:' || handle AS object, jsonb_build_object('classified_by_hand', classified_by_hand) AS before
+    FROM registry.registrant AS old
+    WHERE classified_by_hand IS NOT NULL AND NOT EXISTS (SELECT FROM new_registrant AS new WHERE new.handle = old.handle)
+    UNION ALL
+    SELECT object, jsonb_build_object('account', account, 'roles', jsonb_build_array(role))
+    FROM portal.taken_over_role AS old
+    WHERE NOT EXISTS (SELECT FROM new_registrar AS new WHERE new.handle = old.account)
+        OR domain IS NOT NULL AND NOT EXISTS (SELECT FROM new_domain AS new WHERE new.name = old.domain)
+        OR registrant IS NOT NULL AND NOT EXISTS (SELECT FROM new_registrant AS new WHERE new.handle = old.registrant)
+        OR host IS NOT NULL AND NOT EXISTS (SELECT FROM new_host AS new WHERE new.name = old.host)"""
+
+
+async def decided_and_removed(connection: Any) -> tuple[int, int]:
+    """Return how many classifications, and how many roles that were taken over, `Mode.REPLACE` would remove."""
+    row = await connection.fetchrow(
+        "SELECT count(*) FILTER (WHERE before ? 'classified_by_hand') AS one,"  # noqa: S608 - SQL of ours
+        " count(*) FILTER (WHERE before ? 'roles') AS other"
+        f" FROM ({_DECIDED_AND_REMOVED}) AS lost"
     )
-    return count
+    return row["one"], row["other"]
+
+
+async def record_removed(connection: Any, account: str) -> None:
+    """Leave a row in the audit trail for each decision that goes with what `Mode.REPLACE` removes; before it does."""
+    await connection.execute(
+        "INSERT INTO audit.entry (who, command, object, before, account)"  # noqa: S608 - SQL of ours
+        f" SELECT $1, 'load', object, before, $1 FROM ({_DECIDED_AND_REMOVED}) AS lost",
+        account,
+    )
 
 
 # --- the merge -------------------------------------------------------------------------------------------------------

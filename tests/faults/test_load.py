@@ -74,7 +74,7 @@ def _export(path: Path, number: int) -> Path:
 
 
 def _start(cluster: Cluster, *arguments: str | Path, **streams: int) -> subprocess.Popen[bytes]:
-    """`whoisd load`, in a process group of its own."""
+    """`whoisd load` as a process."""
     owner = {
         "WHOISD_DATABASE__DSN": cluster.dsn("whoisd_reader", DATABASE),
         "WHOISD_DATABASE__OWNER_DSN": cluster.dsn("whoisd_owner", DATABASE),
@@ -84,6 +84,7 @@ def _start(cluster: Cluster, *arguments: str | Path, **streams: int) -> subproce
         env=environment(owner),
         stdout=streams.get("stdout", subprocess.PIPE),
         stderr=streams.get("stderr", subprocess.PIPE),
+        stdin=streams.get("stdin"),
     )
 
 
@@ -207,6 +208,16 @@ async def test_interrupted(postgresql: Cluster, files: list[Path]) -> None:
         _, error = process.communicate(timeout=10)
     assert (process.returncode, error) == (130, b"whoisd: interrupted\n")
     assert await _contents(postgresql) == before
+
+
+async def test_interrupted_while_nothing_comes(postgresql: Cluster) -> None:
+    """Ctrl-C ends a load at once that waits for a standard input on which nothing comes."""
+    with _start(postgresql, "-", stdin=subprocess.PIPE) as process:
+        await asyncio.sleep(2)
+        process.send_signal(signal.SIGINT)
+        assert await asyncio.to_thread(process.wait, 5) == 130
+        assert process.stderr
+        assert process.stderr.read() == b"whoisd: interrupted\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGQUIT, signal.SIGINT], ids=["immediate", "fast"])

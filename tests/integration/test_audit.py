@@ -14,7 +14,7 @@ CHANGES = {
     "delete": "DELETE FROM audit.entry",
     "truncate": "TRUNCATE audit.entry",
     "upsert": (
-        "INSERT INTO audit.entry (id, who, command, object) OVERRIDING SYSTEM VALUE VALUES (1, 'x', 'x', 'x')"
+        "INSERT INTO audit.entry (id, who, command, object, account) OVERRIDING SYSTEM VALUE VALUES (1, 'x', 'x', 'x', 'x')"
         " ON CONFLICT (id) DO UPDATE SET who = 'x'"
     ),
     "merge": "MERGE INTO audit.entry AS e USING (VALUES (1)) AS v (id) ON e.id = v.id WHEN MATCHED THEN DELETE",
@@ -32,8 +32,8 @@ DEFINITIONS = [
     "GRANT UPDATE ON audit.entry TO whoisd_owner; UPDATE audit.entry SET who = 'x'",
     "SET ROLE whoisd_auditor",
     "SET session_replication_role = replica",
-    "INSERT INTO audit.entry (at, who, command, object) VALUES ('2000-01-01', 'x', 'x', 'x')",
-    "INSERT INTO audit.entry (login, who, command, object) VALUES ('x', 'x', 'x', 'x')",
+    "INSERT INTO audit.entry (at, who, command, object, account) VALUES ('2000-01-01', 'x', 'x', 'x', 'x')",
+    "INSERT INTO audit.entry (login, who, command, object, account) VALUES ('x', 'x', 'x', 'x', 'x')",
 ]
 
 

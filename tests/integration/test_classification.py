@@ -454,12 +454,12 @@ async def test_show_history(owner: Any) -> None:
     await decide(owner, Decision.NO)
     await decide(owner, Decision.YES, who="user:ADM")
     await decide(owner, Decision.WITHDRAW)
-    other = "INSERT INTO audit.entry (who, command, object) VALUES ('x', $1, $2)"
+    other = "INSERT INTO audit.entry (who, command, object, account) VALUES ('x', $1, $2, 'x')"
     await owner.execute(other, "registrant classify", f"registrant:{DANISH}")
     await owner.execute(other, "portal take-over", f"registrant:{FOREIGN}")
     await owner.execute(
-        "INSERT INTO audit.entry (who, command, object, evidence, before, after) VALUES"
-        " ('staff:anna', 'registrant classify', $1, E'a\\nb', '{}', '{}')",
+        "INSERT INTO audit.entry (who, command, object, evidence, before, after, account) VALUES"
+        " ('staff:anna', 'registrant classify', $1, E'a\\nb', '{}', '{}', 'x')",
         f"registrant:{FOREIGN}",
     )
     said = without_personal_data(await show(owner, FOREIGN, now=NOW, in_force_from=IN_FORCE_FROM))

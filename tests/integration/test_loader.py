@@ -553,12 +553,22 @@ async def test_a_registrant_who_was_classified_becomes_danish(database: Database
 
 
 async def test_classified_registrants_that_are_removed(empty_registry: Database, tmp_path: Path) -> None:
-    """A replacing load that removes somebody who was classified by hand says so."""
-    await load_files(empty_registry, write(tmp_path / "a.jsonl", FOREIGN))
+    """A replacing load that removes what people decided on says so, and leaves a row in the audit trail for each."""
+    await load_files(empty_registry, write(tmp_path / "a.jsonl", REGISTRAR, FOREIGN, DOMAIN))
     await empty_registry.execute("UPDATE registry.registrant SET classified_by_hand = false")
+    await empty_registry.execute("INSERT INTO portal.taken_over_role VALUES ('REG-9', 'proxy', 'domain:ny.dk')")
+    entries = await audited(empty_registry)
     file = write(tmp_path / "b.jsonl", REGISTRAR)
     report = await load_files(empty_registry, file, mode=Mode.REPLACE, max_delete=100)
-    assert report.warnings == ["database: 1 registrant who was classified by hand is removed, and the classification too"]
+    assert report.warnings == [
+        "database: removed with their registrants: 1 classified by hand",
+        "database: removed with their objects: 1 roles that were taken over",
+    ]
+    *lost, _ = (await audited(empty_registry))[len(entries) :]
+    assert {(entry[5], json.dumps(json.loads(entry[7])), entry[8]) for entry in lost} == {
+        ("registrant:NY-DK", '{"classified_by_hand": false}', None),
+        ("domain:ny.dk", '{"roles": ["proxy"], "account": "REG-9"}', None),
+    }
 
 
 async def test_protection_that_is_lifted(database: Database, tmp_path: Path) -> None:
@@ -574,7 +584,7 @@ async def test_protection_that_is_lifted(database: Database, tmp_path: Path) -> 
 async def test_doubtful_vat_numbers(database: Database, tmp_path: Path) -> None:
     """A VAT number that does not validate for its country is loaded, with a warning."""
     file = write(tmp_path / "a.jsonl", FOREIGN | {"vat_number": "SE556012579002"})
-    assert (await load_files(database, file)).warnings == [
+    assert (await load_files(database, file)).doubts == [
         f"{file}:1: vat_number: is no valid number of the registrant's country"
     ]
 
@@ -588,10 +598,12 @@ async def test_bad_cvr_number_of_one_who_is_locked(database: Database, tmp_path:
 
 
 async def test_warnings_do_not_flood(database: Database, tmp_path: Path) -> None:
-    """Of many warnings the first 100 are told, and how many more there are."""
+    """Of many doubts the first 100 are told, and how many more there are; they crowd out no warning of another kind."""
+    person = REGISTRANT | {"kind": "individual"}
+    await load_files(database, write(tmp_path / "a.jsonl", person | {"address_protection": True}))
     doubtful = [FOREIGN | {"handle": f"R{number}", "vat_number": "SE1"} for number in range(1000)]
-    report = await load_files(database, write(tmp_path / "a.jsonl", *doubtful))
-    assert (len(report.warnings), report.more) == (100, 900)
+    report = await load_files(database, write(tmp_path / "b.jsonl", *doubtful, person))
+    assert (len(report.doubts), report.more, len(report.warnings)) == (100, 900, 1)
 
 
 # --- the portal's records ------------------------------------------------------------------------------------------

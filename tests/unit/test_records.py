@@ -54,6 +54,7 @@ LINE = "must be one line of text: not blank, without control characters, at most
 OPTIONAL = "must be one line of text without control characters, at most 255 characters, or null"
 FORM = "must be upper-case letters and digits, in parts joined by hyphens, at most 32 characters"
 ROLES = "must be registrar, registrant, proxy, billing_contact or name_server_management"
+ALL_ROLES = "administrator, registrar, registrant, proxy, billing_contact, name_server_management"
 STAFF_FORM = "must be lower-case letters and digits, in parts joined by dots, hyphens or underscores, at most 32 characters"
 CVR = "vat_number: must be a CVR number, with the right check digit, of a registrant that is locked to CVR"
 NO_NAME = "This is not a domain name: "
@@ -295,7 +296,7 @@ def test_not_given(field: str, value: object) -> None:
         (STAFF, [("name", "Bodil")], f"name: {STAFF_FORM}"),
         (STAFF, [("name", "bodil:x")], f"name: {STAFF_FORM}"),
         (USER, [("account", ...)], "account: required"),
-        (USER, [("roles", ["proxy", "proxy"])], "roles: must be a list of different roles"),
+        (USER, [("roles", ["proxy", "proxy"])], f"roles: must be a list of different roles: {ALL_ROLES}"),
         (USER, [("roles", ["boss"])], f"roles.0: {ROLES.replace('be registrar', 'be administrator, registrar')}"),
         (
             USER,
