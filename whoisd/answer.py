@@ -1,6 +1,7 @@
 """One line to one answer: parse, look up, publish, render, encode. No socket and no clock of its own.
 
-The server, `whoisd query` and the golden tests all answer through `answer`; this is where to begin reading.
+The server, `whoisd query` and the golden tests all answer through this; it is where to begin reading. An answer is begun
+and finished by two plain functions, which know nothing of waiting; between them stands the lookup.
 """
 
 from dataclasses import dataclass
@@ -9,9 +10,10 @@ from datetime import UTC, datetime
 from whoisd import notices
 from whoisd.disclosure import PublicRegistrant, Reason, Withheld, publish
 from whoisd.errors import Outcome, QueryError, StoreError, whereabouts
-from whoisd.query import DomainQuery, HelpQuery, HostQuery, Query, parse_query
+from whoisd.model import Domain, Host
+from whoisd.query import DomainQuery, HelpQuery, HostQuery, parse_query
 from whoisd.response import render_domain, render_host
-from whoisd.store import Store
+from whoisd.store import Found, Store
 from whoisd.wire import Charset, encode
 
 
@@ -60,58 +62,73 @@ def notice(outcome: Outcome, text: str, *, fault: str | None = None) -> Answer:
     return Answer(outcome, encode(text, Charset.LATIN_1), fault=fault)
 
 
-async def answer(line: bytes, client: notices.Address, store: Store, policy: Policy, now: datetime) -> Answer:
-    """Answer one query line, its end taken off, from `client` at `now`.
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """A query that was understood, and waits for what the database knows of its name."""
 
-    Never raises but for cancellation: what goes wrong is an answer too.
+    query: DomainQuery | HostQuery
+    head: str
+    in_force: bool
+
+
+async def answer(line: bytes, client: str, store: Store, policy: Policy, now: datetime) -> Answer:
+    """Answer one query line, its end taken off, from the address `client`, written out in full, at `now`.
+
+    Never raises but for cancellation: what goes wrong is an answer too. The server, which waits for many lookups at once,
+    calls the two halves itself.
     """
+    begun = begin_answer(line, client, policy, now)
+    if isinstance(begun, Answer):
+        return begun
+    return finish_answer(begun, await store.find(begun.query), policy)
+
+
+def begin_answer(line: bytes, client: str, policy: Policy, now: datetime) -> Answer | Lookup:
+    """Understand a query line; return its answer, or what has to be looked up for it. Never raises."""
     try:
         query = parse_query(line)
+        if isinstance(query, HelpQuery):
+            return Answer(Outcome.HELP, encode(notices.HELP, query.charset), query.charset, kind="help")
+        about = notices.about_lines(policy.operator, policy.version, policy.terms, now.astimezone(UTC).year)
+        return Lookup(query, notices.head(client, about), in_force=now >= policy.in_force_from)
     except QueryError as error:
         return notice(Outcome.BAD_QUERY, notices.refusal(error.fault), fault=error.fault.value)
-    try:
-        return await _answer_query(query, client, store, policy, now)
-    except StoreError as error:
-        return notice(Outcome.TEMPORARY_FAILURE, notices.TEMPORARY_FAILURE, fault=error.cause)
     except Exception as error:  # noqa: BLE001 - a fault of ours is one client's temporary failure, not a lost answer
-        return notice(Outcome.INTERNAL_ERROR, notices.TEMPORARY_FAILURE, fault=whereabouts(error))
+        return _internal_error(error)
 
 
-async def _answer_query(query: Query, client: notices.Address, store: Store, policy: Policy, now: datetime) -> Answer:
-    if isinstance(query, HelpQuery):
-        return Answer(Outcome.HELP, encode(notices.HELP, query.charset), query.charset, kind="help")
-    about = notices.about_lines(policy.operator, policy.version, policy.terms, now.astimezone(UTC).year)
-    head = notices.head(client, about)
-    if isinstance(query, DomainQuery):
-        return await _answer_domain(query, head, store, policy, in_force=now >= policy.in_force_from)
-    return await _answer_host(query, head, store)
+def finish_answer(lookup: Lookup, found: Found, policy: Policy) -> Answer:
+    """Answer a query from what was found, or from why nothing was. Never raises."""
+    query = lookup.query
+    try:
+        if isinstance(found, StoreError):
+            return notice(Outcome.TEMPORARY_FAILURE, notices.TEMPORARY_FAILURE, fault=found.cause)
+        if found is None:
+            payload = encode(lookup.head + notices.NO_ENTRIES, query.charset)
+            return Answer(Outcome.NOT_FOUND, payload, query.charset, kind=query.kind, name=query.name.ascii)
+        if isinstance(query, DomainQuery) and isinstance(found, Domain):
+            return _domain_answer(query, found, lookup, policy)
+        if isinstance(query, HostQuery) and isinstance(found, Host):
+            payload = encode(lookup.head + render_host(found), query.charset)
+            return Answer(Outcome.FOUND, payload, query.charset, kind=query.kind, name=query.name.ascii)
+        raise TypeError(found)  # noqa: TRY301 - what was found is not what was asked for
+    except Exception as error:  # noqa: BLE001 - the same
+        return _internal_error(error)
 
 
-async def _answer_domain(query: DomainQuery, head: str, store: Store, policy: Policy, *, in_force: bool) -> Answer:
-    domain = await store.domain(query.name)
-    if domain is None:
-        return _no_entries(query, "domain", head)
-    public = publish(domain, show_handles=query.show_handles, in_force=in_force, charset=query.charset)
+def _domain_answer(query: DomainQuery, domain: Domain, lookup: Lookup, policy: Policy) -> Answer:
+    public = publish(domain, show_handles=query.show_handles, in_force=lookup.in_force, charset=query.charset)
     section = public.registrant
     return Answer(
         Outcome.FOUND,
-        encode(head + render_domain(public, omit_withheld_email=policy.omit_withheld_email), query.charset),
+        encode(lookup.head + render_domain(public, omit_withheld_email=policy.omit_withheld_email), query.charset),
         query.charset,
-        kind="domain",
+        kind=query.kind,
         name=query.name.ascii,
         registrant=section.reason if isinstance(section, Withheld) else None,
         email=section.email_reason if isinstance(section, PublicRegistrant) else None,
     )
 
 
-async def _answer_host(query: HostQuery, head: str, store: Store) -> Answer:
-    host = await store.host(query.name)
-    if host is None:
-        return _no_entries(query, "host", head)
-    payload = encode(head + render_host(host), query.charset)
-    return Answer(Outcome.FOUND, payload, query.charset, kind="host", name=query.name.ascii)
-
-
-def _no_entries(query: DomainQuery | HostQuery, kind: str, head: str) -> Answer:
-    payload = encode(head + notices.NO_ENTRIES, query.charset)
-    return Answer(Outcome.NOT_FOUND, payload, query.charset, kind=kind, name=query.name.ascii)
+def _internal_error(error: Exception) -> Answer:
+    return notice(Outcome.INTERNAL_ERROR, notices.TEMPORARY_FAILURE, fault=whereabouts(error))

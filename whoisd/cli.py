@@ -9,7 +9,6 @@ import os
 import sys
 from datetime import UTC, datetime
 from importlib.metadata import version
-from ipaddress import IPv4Address
 from pathlib import Path
 from time import time
 from typing import Final, NoReturn
@@ -93,7 +92,7 @@ def query(file: Path | None, words: tuple[str, ...]) -> None:
 async def _answer(line: bytes, settings: Settings, log: Logger) -> Answer:
     store = _store(settings, log)
     try:
-        return await answer(line, IPv4Address("127.0.0.1"), store, policy_of(settings), datetime.now(UTC))
+        return await answer(line, "127.0.0.1", store, policy_of(settings), datetime.now(UTC))
     finally:
         await store.close()
 

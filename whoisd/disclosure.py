@@ -211,7 +211,7 @@ def facts_of(registrant: Registrant, *, in_force: bool) -> Facts:
 
 
 def _truth(value: object) -> Truth:
-    return _TRUTH[value] if isinstance(value, bool) else Truth.UNKNOWN
+    return YES if value is True else NO if value is False else Truth.UNKNOWN
 
 
 def _is_number(text: str, country: Country) -> bool:
@@ -311,15 +311,17 @@ def _why_no_registrant(status: DomainStatus, registrant: Registrant, *, show_han
     return None
 
 
+_NEVER: Final = Withheld(Reason.NEVER_SHOWN)
+
+
 def _registrant_section(registrant: Registrant, charset: Charset, *, in_force: bool) -> PublicRegistrant:
-    never = Withheld(Reason.NEVER_SHOWN)
     if registrant.address_protection is not False:
         # Name and address protection, or data that does not say: no field is shown, nor whether it is given.
         hidden = Withheld(Reason.ADDRESS_PROTECTION if registrant.address_protection else Reason.NOT_SETTLED)
-        return PublicRegistrant(never, hidden, hidden, hidden, hidden, hidden, hidden, hidden, hidden.reason, None)
+        return PublicRegistrant(_NEVER, hidden, hidden, hidden, hidden, hidden, hidden, hidden, hidden.reason, None)
     email, reason = publish_email(registrant, charset, in_force=in_force)
     return PublicRegistrant(
-        handle=never,
+        handle=_NEVER,
         name=registrant.name,
         address=", ".join(registrant.street),
         postal_code=registrant.postal_code,

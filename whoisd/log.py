@@ -7,9 +7,9 @@ is logged by its reason. An exception is logged by its type and place, never by 
 import logging
 import select
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping, Sequence
 from contextlib import suppress
-from datetime import date
+from datetime import UTC, date, datetime
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -17,7 +17,7 @@ import orjson
 import structlog
 
 from whoisd.errors import Outcome, whereabouts
-from whoisd.sources import NETWORK, Address, key_of
+from whoisd.sources import NETWORK, Client, key_of
 
 Logger = structlog.typing.FilteringBoundLogger
 
@@ -47,6 +47,7 @@ class _Stderr:
     def __init__(self, file: Any, on_loss: Callable[[], None]) -> None:
         self._file = file
         self._on_loss = on_loss
+        self._held: list[bytes] = []
         self._poll: select.poll | None = None
         with suppress(OSError, ValueError):  # what has no descriptor makes nobody wait
             poll = select.poll()
@@ -54,15 +55,56 @@ class _Stderr:
             self._poll = poll
 
     def write(self, line: Any) -> None:
-        """Write a line, or lose it: a pipe that has no room for one would stop us until somebody reads it."""
+        """Write a line, or hold it until the end of the turn (see `gather`)."""
         data = line.encode(errors="backslashreplace") if isinstance(line, str) else line
+        if _call_soon is None:
+            self._put([data])
+            return
+        if not self._held:
+            _call_soon(self.write_held)
+        self._held.append(data)
+
+    def write_held(self) -> None:
+        """Write what is held, as many lines at once as a pipe takes as a whole: one of another process stays out of them."""
+        held, self._held = self._held, []
+        together: list[bytes] = []
+        size = 0
+        for line in held:
+            if size + len(line) > select.PIPE_BUF and together:
+                self._put(together)
+                together, size = [], 0
+            together.append(line)
+            size += len(line)
+        if together:
+            self._put(together)
+
+    def _put(self, lines: Sequence[bytes]) -> None:
+        """Write lines, or lose them: a pipe that has no room for them would stop us until somebody reads it."""
+        data = b"".join(lines)
         with suppress(OSError, ValueError):
             if (self._poll is None or self._poll.poll(0)) and self._file.write(data) == len(data):
                 return
-        self._on_loss()
+        for _ in lines:
+            self._on_loss()
 
     def flush(self) -> None:
         """Pass on nothing more: a line is passed on when it is written."""
+
+
+# The log that is open, and who writes what it holds at the end of a turn: one for a process, as structlog's settings are.
+_stderr: _Stderr | None = None
+_call_soon: Callable[[Callable[[], None]], object] | None = None
+
+
+def gather(call_soon: Callable[[Callable[[], None]], object] | None) -> None:
+    """Write the lines of a turn of the loop together from now on, at its end; writing is half of what a line costs.
+
+    `call_soon` is the loop's; None has each line written by itself again.
+    """
+    global _call_soon  # noqa: PLW0603 - one for a process
+    _call_soon = call_soon
+    if _stderr and not call_soon:
+        _stderr.write_held()
 
 
 def _unbuffered(stderr: Any) -> Any:
@@ -70,21 +112,32 @@ def _unbuffered(stderr: Any) -> Any:
     return getattr(stderr.buffer, "raw", stderr.buffer)
 
 
+def _json_line(_: Any, level: str, event: MutableMapping[str, Any]) -> bytes:
+    """Make a line of an event: what structlog's own processors make of it, in a third of the time."""
+    event["level"] = level
+    event["timestamp"] = datetime.now(UTC)
+    return orjson.dumps(event, option=orjson.OPT_UTC_Z)
+
+
+_CONSOLE: Final[list[Any]] = [
+    structlog.processors.add_log_level,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    structlog.dev.ConsoleRenderer(),
+]
+
+
 def open_log(level: str, form: str, on_loss: Callable[[], None] = lambda: None) -> Logger:
     """Open the log on standard error; `form` is json, console, or auto (console on a terminal).
 
     `on_loss` is called for each line that could not be written.
     """
+    global _stderr  # noqa: PLW0603 - one for a process
     console = form == "console" or (form == "auto" and sys.stderr.isatty())
-    last: Any = structlog.dev.ConsoleRenderer() if console else structlog.processors.JSONRenderer(serializer=orjson.dumps)
-    stderr: Any = _Stderr(_unbuffered(sys.stderr), on_loss)
+    _stderr = _Stderr(_unbuffered(sys.stderr), on_loss)
+    stderr: Any = _stderr
     factory: Any = structlog.WriteLoggerFactory(stderr) if console else structlog.BytesLoggerFactory(stderr)
     structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            last,
-        ],
+        processors=_CONSOLE if console else [_json_line],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level.upper())),
         logger_factory=factory,
         cache_logger_on_first_use=True,
@@ -97,7 +150,7 @@ def log_query(log: Logger, outcome: Outcome, **facts: object) -> None:
     """Write the one event of a connection; facts that are None are left out."""
     event = EVENTS[outcome]
     write = log.error if event == "query.failed" else log.info
-    write(event, outcome=outcome.value, **{key: fact for key, fact in facts.items() if fact is not None})
+    write(event, outcome=outcome, **{key: fact for key, fact in facts.items() if fact is not None})
 
 
 def log_fault(log: Logger, context: dict[str, Any]) -> None:
@@ -119,14 +172,14 @@ class ClientNames:
         self._key = key
         self._day = day.toordinal()
 
-    def name(self, address: Address | None, today: date) -> str | None:
+    def name(self, client: Client, today: date) -> str | None:
         """Return what to call a client today; None for nothing."""
-        if address is None or self._form == "none":
-            return None
         if self._form == "address":
-            return str(address)
+            return client.text
+        if self._form == "none":
+            return None
         self.advance(today)
-        network = key_of(address, NETWORK).network()
+        network = key_of(client.address, NETWORK).network()
         return blake2b(str(network).encode(), key=self._key, digest_size=8).hexdigest()
 
     def advance(self, today: date) -> bytes:

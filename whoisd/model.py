@@ -29,10 +29,6 @@ class RegistrantKind(StrEnum):
     INDIVIDUAL = "individual"
     UNKNOWN = "unknown"
 
-    @classmethod
-    def _missing_(cls, value: object) -> "RegistrantKind":  # noqa: ARG003 - the hook's signature
-        return cls.UNKNOWN
-
 
 class CvrForm(StrEnum):
     """What a CVR company form (virksomhedsform) means to the disclosure rules; the codes are in `registry.cvr_form`."""
@@ -44,10 +40,6 @@ class CvrForm(StrEnum):
     DECEASED_ESTATE = "deceased_estate"
     UNSTATED = "unstated"
     UNKNOWN = "unknown"
-
-    @classmethod
-    def _missing_(cls, value: object) -> "CvrForm":
-        return cls.NONE if value is None else cls.UNKNOWN
 
 
 class IdStatus(StrEnum):

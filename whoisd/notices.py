@@ -71,12 +71,12 @@ FAULTS: Final[Mapping[QueryFault | NameFault, str]] = {
 }
 
 
-def head(client: Address, about: str) -> str:
+def head(client: str, about: str) -> str:
     """Return the comment lines that begin every answer to a query that was looked up, and the blank line after them.
 
-    `about` is what `about_lines` made. An IPv6 address is written out in full.
+    `client` is its address, an IPv6 address written out in full; `about` is what `about_lines` made.
     """
-    return f"# Hello {client.exploded}. Your session has been logged.\n{about}\n"
+    return f"# Hello {client}. Your session has been logged.\n{about}\n"
 
 
 @lru_cache(maxsize=8)

@@ -47,6 +47,12 @@ class Cluster:
         """Return the URL by which a role reaches a database of this cluster."""
         return f"postgresql://{role}@/{database}?host={self.directory}"
 
+    @property
+    def pid(self) -> int:
+        """The process that all of PostgreSQL's others descend from; for a cluster that runs."""
+        assert self._process  # noqa: S101 - it runs
+        return self._process.pid
+
     def program(self, name: str) -> Path:
         """Return the path of one of PostgreSQL's programs; for a cluster that was started."""
         return self._binaries / name

@@ -11,6 +11,7 @@ ISO 8859-1. A handle is a name of one label: it is looked up as a host, and ther
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from whoisd.errors import InvalidName, QueryError, QueryFault
 from whoisd.names import DomainName, parse_name
@@ -32,6 +33,7 @@ class DomainQuery:
     name: DomainName
     charset: Charset
     show_handles: bool
+    kind: ClassVar = "domain"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,7 @@ class HostQuery:
 
     name: DomainName
     charset: Charset
+    kind: ClassVar = "host"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +62,9 @@ def parse_query(line: bytes) -> Query:
     if not is_text(line):
         raise QueryError(QueryFault.NOT_TEXT)
     words = line.split()
-    start = next((i for i, word in enumerate(words) if not word.startswith(b"-")), len(words))
+    start = 0
+    while start < len(words) and words[start].startswith(b"-"):
+        start += 1
     asked_charset, show_handles = _parse_options(words[:start])
     match words[start:]:
         case []:

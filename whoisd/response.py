@@ -44,72 +44,82 @@ def render_domain(domain: PublicDomain, *, omit_withheld_email: bool) -> str:
     if isinstance(domain.registrant, PublicRegistrant):
         sections.append(_registrant_section(domain.registrant, omit_withheld_email=omit_withheld_email))
     if domain.nameservers:
-        sections.append("Nameservers\n" + "".join(_line("Hostname", host) for host in domain.nameservers))
+        sections.append(_nameservers_section(domain))
     foot = FOOT if domain.registrant == Withheld(Reason.NOT_ASKED) else ""
     return "\n".join(sections) + foot
 
 
 def render_host(host: Host) -> str:
     """Return the body of an answer for a name server host."""
-    return _line("Nameserver", host.name.ascii) + _line("Glue", "Being spooled" if host.glue else "Not being spooled")
+    return f"""\
+Nameserver:           {_shown(host.name.ascii)}
+Glue:                 {"Being spooled" if host.glue else "Not being spooled"}
+"""
 
 
 def _domain_section(domain: PublicDomain) -> str:
-    return (
-        _line("Domain", domain.name.unicode)
-        + _line("DNS", domain.name.ascii)
-        + _line("Registered", _date(domain.registered))
-        + _line("Expires", _date(domain.expires))
-        + (_line("Registrar", domain.registrar) if domain.registrar else "")
-        + (_line("Delete date", _date(domain.delete_date)) if domain.delete_date else "")
-        + _line("Registration period", _period(domain.period_years))
-        + _line("VID", "yes" if domain.vid else "no")
-        + _line("DNSSEC", "Signed delegation" if domain.dnssec else "Unsigned delegation")
-        + _line("Status", STATUS[domain.status])
-    )
+    registrar = f"Registrar:            {_shown(domain.registrar)}\n" if domain.registrar else ""
+    delete_date = f"Delete date:          {_date(domain.delete_date)}\n" if domain.delete_date else ""
+    return f"""\
+Domain:               {_shown(domain.name.unicode)}
+DNS:                  {_shown(domain.name.ascii)}
+Registered:           {_date(domain.registered)}
+Expires:              {_date(domain.expires)}
+{registrar}{delete_date}\
+Registration period:  {_period(domain.period_years)}
+VID:                  {"yes" if domain.vid else "no"}
+DNSSEC:               {"Signed delegation" if domain.dnssec else "Unsigned delegation"}
+Status:               {STATUS[domain.status]}
+"""
 
 
 def _waiting_list_section(domain: PublicDomain) -> str:
-    return (
-        _line("Domain", domain.name.unicode)
-        + _line("DNS", domain.name.ascii)
-        + "".join(_line(label, None) for label in ("Registered", "Expires", "Registration period", "VID", "DNSSEC"))
-        + _line("Status", STATUS[domain.status])
-    )
+    return f"""\
+Domain:               {_shown(domain.name.unicode)}
+DNS:                  {_shown(domain.name.ascii)}
+Registered:           {NOT_GIVEN}
+Expires:              {NOT_GIVEN}
+Registration period:  {NOT_GIVEN}
+VID:                  {NOT_GIVEN}
+DNSSEC:               {NOT_GIVEN}
+Status:               {STATUS[domain.status]}
+"""
 
 
 def _registrant_section(registrant: PublicRegistrant, *, omit_withheld_email: bool) -> str:
+    phone = f"Phone:                {_shown(registrant.phone)}\n" if registrant.phone else ""
     omit_email = omit_withheld_email and isinstance(registrant.email, Withheld)
-    return (
-        "Registrant\n"
-        + _line("Handle", registrant.handle)
-        + _line("Name", registrant.name)
-        + _line("Address", registrant.address)
-        + _line("Postalcode", registrant.postal_code)
-        + _line("City", registrant.city)
-        + _line("Country", registrant.country)
-        + (_line("Phone", registrant.phone) if registrant.phone else "")
-        + ("" if omit_email else _line("Email", registrant.email))
-        + (_line("ID status", ID_STATUS[registrant.id_status]) if registrant.id_status else "")
-    )
+    email = "" if omit_email else f"Email:                {_shown(registrant.email)}\n"
+    id_status = f"ID status:            {ID_STATUS[registrant.id_status]}\n" if registrant.id_status else ""
+    return f"""\
+Registrant
+Handle:               {_shown(registrant.handle)}
+Name:                 {_shown(registrant.name)}
+Address:              {_shown(registrant.address)}
+Postalcode:           {_shown(registrant.postal_code)}
+City:                 {_shown(registrant.city)}
+Country:              {_shown(registrant.country)}
+{phone}{email}{id_status}"""
 
 
-def _line(label: str, value: str | Withheld | None) -> str:
-    return f"{label + ':':<22}{REDACTED if isinstance(value, Withheld) else _printable(value)}\n"
+def _nameservers_section(domain: PublicDomain) -> str:
+    return "Nameservers\n" + "".join([f"Hostname:             {_shown(host)}\n" for host in domain.nameservers])
 
 
-def _printable(value: str | None) -> str:
-    """Return a value fit for its line: not given when blank, and with nothing in it that could forge a line."""
+def _shown(value: str | Withheld | None) -> str:
+    """Return a value fit for its line: withheld, not given when blank, and with nothing in it that could forge a line."""
+    if isinstance(value, Withheld):
+        return REDACTED
     if value is None or not value.strip():
         return NOT_GIVEN
     return value if value.isprintable() else UNPRINTABLE.sub("?", value)
 
 
-def _date(day: date | None) -> str | None:
-    return day.isoformat() if day else None
+def _date(day: date | None) -> str:
+    return day.isoformat() if day else NOT_GIVEN
 
 
-def _period(years: int | None) -> str | None:
+def _period(years: int | None) -> str:
     if not years:
-        return None
+        return NOT_GIVEN
     return "1 year" if years == 1 else f"{years} years"

@@ -1,29 +1,34 @@
 """One worker: accepts connections from the shared sockets until it is told to stop, and lets the open ones end."""
 
 import asyncio
-import select
+import errno
 import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from functools import partial
 from importlib.metadata import version
+from socket import SOCK_STREAM, SocketType
 from time import monotonic
-from typing import Final
+from typing import Any, Final
 
 import uvloop
 
 from whoisd.answer import Policy
 from whoisd.config import Settings
 from whoisd.connection import Connection, Desk
-from whoisd.log import ClientNames, Logger, log_fault
+from whoisd.log import ClientNames, Logger, gather, log_fault
 from whoisd.metrics import Tally
-from whoisd.sockets import BACKLOG, Listener, Room
+from whoisd.poller import READABLE, Poller
+from whoisd.sockets import Listener, Room
 from whoisd.sources import Sources
 from whoisd.store import Store
 
 HEARTBEAT: Final = 1.0  # seconds between two signs of life
-LAST_TURNS: Final = 1000  # of the loop, at most, to accept at stop what had connected before
+ACCEPTS_A_TURN: Final = 64  # of the loop, at most, so that what was accepted before has its turn too
+LAST_TURNS: Final = 1000  # to accept at stop what had connected before
+PAUSE: Final = 0.1  # seconds without accepting when the machine has no descriptor or memory for a connection
+
+_OUT_OF_SOMETHING: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 STOP: Final = signal.SIGTERM  # the server ends: take what waits to be accepted where nobody else will
 RETIRE: Final = signal.SIGUSR1  # others go on: leave them what waits
@@ -62,6 +67,61 @@ class Post:
     say: Callable[[Stage], None] = lambda _: None
 
 
+class Acceptor:
+    """Accepts connections from one listener. Knows nothing of what becomes of them."""
+
+    def __init__(self, desk: Desk, listener: Listener) -> None:
+        self._desk = desk
+        self._listener = listener
+        accept: Any = listener.socket
+        self._accept = accept._accept  # noqa: SLF001 - what accept() wraps, which takes 6 us more a connection
+        self._family = listener.socket.family
+        self._resume: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Accept from now on."""
+        self._resume = None
+        self._desk.poller.watch(self._listener.socket.fileno(), READABLE, self)
+
+    def close(self) -> None:
+        """Accept no more, and close our copy of the socket; idempotent."""
+        if self._resume:
+            self._resume.cancel()
+        if self._listener.socket.fileno() >= 0:
+            self._desk.poller.forget(self._listener.socket.fileno())
+            self._listener.socket.close()
+
+    abort = close
+
+    def ready(self, events: int = READABLE) -> None:  # noqa: ARG002 - there is one kind of event
+        """Accept what waits, of which another worker may be first to take some."""
+        for _ in range(ACCEPTS_A_TURN):
+            try:
+                descriptor, peer = self._accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno in _OUT_OF_SOMETHING:
+                    self._pause(error)
+                    return
+                continue  # what had connected is gone again (accept(2), "Error handling")
+            self._begin(SocketType(self._family, SOCK_STREAM, 0, descriptor), peer[0])
+
+    def _begin(self, socket: SocketType, peer: str) -> None:
+        connection = Connection(self._desk, self._listener.listen, socket, peer)
+        try:
+            connection.begin()
+        except Exception as error:  # noqa: BLE001 - one connection's fault is not the others'
+            log_fault(self._desk.log, {"exception": error})
+            connection.abort()
+
+    def _pause(self, error: OSError) -> None:
+        """Leave in the queue what waits, for a moment: trying again at once would take all of the CPU."""
+        self._desk.log.warning("server.exhausted", because=error.strerror)
+        self._desk.poller.forget(self._listener.socket.fileno())
+        self._resume = self._desk.loop.call_later(PAUSE, self.start)
+
+
 class Worker:
     """Serves listening sockets on the running loop until it is stopped."""
 
@@ -71,31 +131,39 @@ class Worker:
         store = Store(settings.database.hosts, settings.database.deadline, post.log, post.tally.batch)
         self._post = post
         self._desk = Desk(
-            loop, settings.server, post.room, policy_of(settings), store, post.sources, post.tally, post.names, post.log
+            settings.server,
+            post.room,
+            policy_of(settings),
+            store,
+            post.sources,
+            post.tally,
+            post.names,
+            post.log,
+            Poller(loop),
+            loop,
         )
-        self._servers: list[asyncio.Server] = []
+        self._acceptors = [Acceptor(self._desk, listener) for listener in post.listeners]
         self._heart = loop.create_task(self._beat())
 
     async def start(self) -> None:
         """Begin to accept. The database need not answer yet: clients are told to try again later until it does."""
         await self._desk.store.connect()
-        for listener in self._post.listeners:
-            connection = partial(Connection, self._desk, listener.listen)
-            self._servers.append(
-                await self._desk.loop.create_server(connection, sock=listener.socket.dup(), backlog=BACKLOG)
-            )
+        for acceptor in self._acceptors:
+            acceptor.start()
 
-    async def close(self, *, last: bool) -> None:
-        """Stop accepting. `last` is whether nobody accepts after us."""
-        if last:
-            await self._accept_all()
-        for server in self._servers:
-            server.close()
-        for listener in self._post.listeners:
-            listener.socket.close()  # our copy: a queue that nobody takes from should turn clients away at once
+    def close(self, *, last: bool) -> None:
+        """Stop accepting. `last` is whether nobody accepts after us.
+
+        Then what waits in the kernel is accepted, which closing the listening socket would reset. What waits on a socket
+        that someone outside holds too is theirs to serve. Our copy is closed in any case: a queue that nobody takes from
+        should turn clients away at once.
+        """
+        for acceptor, listener in zip(self._acceptors, self._post.listeners, strict=True):
+            for _ in range(LAST_TURNS if last and not listener.inherited else 0):
+                acceptor.ready()
+            acceptor.close()
         self._post.tally.accepting(yes=False)
         self._post.say(Stage.ENDING)
-        await asyncio.sleep(0)  # a turn in which those that were accepted last are made connections
 
     async def drain(self, seconds: float, *unless: asyncio.Event) -> None:
         """Let open connections end, for so many seconds at most, or until one of these happens."""
@@ -105,23 +173,11 @@ class Worker:
 
     async def stop(self) -> None:
         """Cut what is still open, and end; idempotent."""
-        for server in self._servers:
-            server.close()  # again, for one that was not closed in its order: the loop does not end before
-        for connection in tuple(self._desk.open):
-            connection.abort()
+        for acceptor in self._acceptors:
+            acceptor.close()
+        self._desk.close()
         self._heart.cancel()
         await self._desk.store.close()
-
-    async def _accept_all(self) -> None:
-        """Accept what waits in the kernel, where closing the listening socket would reset it.
-
-        What waits on a socket that someone outside holds too is theirs to serve.
-        """
-        ours = [listener.socket for listener in self._post.listeners if not listener.inherited]
-        for _ in range(LAST_TURNS):
-            await asyncio.sleep(0)
-            if not select.select(ours, [], [], 0)[0]:
-                break
 
     async def _beat(self) -> None:
         while True:
@@ -140,19 +196,21 @@ async def _serve(post: Post) -> None:
     stop, retire = asyncio.Event(), asyncio.Event()
     loop.add_signal_handler(STOP, stop.set)
     loop.add_signal_handler(RETIRE, retire.set)
+    gather(loop.call_soon)
     worker = Worker(post)
     try:
         await worker.start()
         post.tally.accepting(yes=True)
         post.say(Stage.ACCEPTING)
         await _first(stop, retire)
-        await worker.close(last=stop.is_set())
+        worker.close(last=stop.is_set())
         if not stop.is_set():
             await worker.drain(patience_of(post.settings), stop)
         if stop.is_set():
             await worker.drain(post.settings.server.grace)
     finally:
         await worker.stop()
+        gather(None)
 
 
 async def _first(*events: asyncio.Event, seconds: float | None = None) -> None:

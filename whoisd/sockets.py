@@ -55,6 +55,7 @@ def open_listeners(listen: Sequence[Listen]) -> Iterator[list[Listener]]:
         for number, section in enumerate(listen):
             passed_on = inherited.pop((str(ip_address(section.host)), section.port), None)
             opened = passed_on or stack.enter_context(open_socket(section.host, section.port, f"listen.{number}"))
+            opened.setblocking(False)  # several processes accept from it: the one that is late is not to wait
             listeners.append(Listener(opened, section, inherited=passed_on is not None))
         for host, port in inherited:
             raise ConfigError(f"listen: a socket on {host} port {port} was passed on; add a [[listen]] section for it")

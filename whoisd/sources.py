@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final, NamedTuple
 from zlib import crc32
 
@@ -458,9 +458,11 @@ class Cap(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """A client: its address, the named network that it is in, and what it is held to."""
+    """A client: its address, also as text, short and in full; the named network that it is in; what it is held to."""
 
     address: Address
+    text: str
+    exploded: str
     network: Named | None
     rates: tuple[Rate, ...]
     caps: tuple[Cap, ...]
@@ -474,8 +476,9 @@ class Sources:
         self._ledger = ledger
         self._connections = connections
         self._named = _by_length(limits.named)
-        # The clients seen last are remembered, for many ask several times in a row.
+        # The clients seen last are remembered, for many ask several times in a row; by their address, and by its text.
         self.client = lru_cache(maxsize=4096)(self._client)
+        self.peer = lru_cache(maxsize=4096)(self._peer)
 
     def connect(self, client: Client, now: float) -> Refusal | None:
         """Count a connection in, unless its client is banned or one of its numbers is reached."""
@@ -522,6 +525,11 @@ class Sources:
         waits = ((ledger.ban_to_tell(it.key, now), ledger.wait(it.key, it.allowance, now)) for it in client.rates)
         return math.ceil(max(map(max, waits)))
 
+    def _peer(self, text: str) -> Client:
+        """Return a client by its address as the system writes it: with a zone maybe, and IPv4 maybe mapped into IPv6."""
+        address = ip_address(text.partition("%")[0])
+        return self.client(address.ipv4_mapped or address if isinstance(address, IPv6Address) else address)
+
     def _client(self, address: Address) -> Client:
         """Return a client by its address. An IPv4-mapped address is to be given as IPv4."""
         position = self._position(address)
@@ -540,14 +548,14 @@ class Sources:
             Cap(slot(network), limits.network_connections, Limit.NETWORK_CONNECTIONS),
             Cap(self._connections.slot_of_all(None), limits.unnamed_connections, Limit.ALL_CONNECTIONS),
         )
-        return Client(address, None, _held(rates), caps)
+        return Client(address, str(address), address.exploded, None, _held(rates), caps)
 
     def _in_network(self, address: Address, position: int) -> Client:
         named = self._limits.named[position]
         source = key_of(address, NAMED)
         rate = Rate(source, named.allowance, Limit.SOURCE_RATE, Limit.SOURCE_BAN)
         cap = Cap(self._connections.slot_of_all(named.number), named.connections, Limit.NETWORK_CONNECTIONS)
-        return Client(address, named, _held((rate,)), (cap,))
+        return Client(address, str(address), address.exploded, named, _held((rate,)), (cap,))
 
     def _position(self, address: Address) -> int | None:
         """Return the position of the named network that an address is in, by the narrowest that matches."""

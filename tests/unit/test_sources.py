@@ -996,6 +996,23 @@ def test_a_client_is_known_again() -> None:
     assert isinstance(who.client(ADDRESS), Client)
 
 
+@pytest.mark.parametrize(
+    ("peer", "text", "exploded"),
+    [
+        ("192.0.2.7", "192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7", "192.0.2.7"),
+        ("2001:db8::1", "2001:db8::1", "2001:0db8:0000:0000:0000:0000:0000:0001"),
+        ("fe80::1%eth0", "fe80::1", "fe80:0000:0000:0000:0000:0000:0000:0001"),
+    ],
+)
+def test_client_by_its_peer_name(peer: str, text: str, exploded: str) -> None:
+    """What the system calls the other side is a client without its zone, an IPv4-mapped address an IPv4 one; known again."""
+    who = sources()
+    client = who.peer(peer)
+    assert (client.text, client.exploded) == (text, exploded)
+    assert client is who.peer(peer) is who.client(ip_address(text))
+
+
 # --- open connections ------------------------------------------------------------------------------------------------
 
 
