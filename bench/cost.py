@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -137,17 +137,16 @@ def free_port() -> int:
 
 
 def wait_for(port: int) -> None:
-    """Wait until somebody listens on a port."""
+    """Wait until somebody answers on a port."""
     deadline = time.monotonic() + 20
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), 1).close()
-        except OSError:
-            if time.monotonic() > deadline:
-                sys.exit(f"nothing listens on port {port}")
-            time.sleep(0.05)
-        else:
-            return
+    while time.monotonic() < deadline:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1) as client:
+            client.sendall(b"HELP\r\n")
+            client.settimeout(20)
+            if client.recv(1):
+                return
+        time.sleep(0.05)
+    sys.exit(f"nobody answers on port {port}")
 
 
 @contextmanager

@@ -25,7 +25,7 @@ from whoisd.store import Store
 
 HEARTBEAT: Final = 1.0  # seconds between two signs of life
 ACCEPTS_A_TURN: Final = 64  # of the loop, at most, so that what was accepted before has its turn too
-LAST_TURNS: Final = 1000  # to accept at stop what had connected before
+LAST_ACCEPTS: Final = 64_000  # at stop, of what had connected before
 PAUSE: Final = 0.1  # seconds without accepting when the machine has no descriptor or memory for a connection
 
 _OUT_OF_SOMETHING: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
@@ -93,9 +93,13 @@ class Acceptor:
 
     abort = close
 
-    def ready(self, events: int = READABLE) -> None:  # noqa: ARG002 - there is one kind of event
+    def ready(self, events: int) -> None:  # noqa: ARG002 - there is one kind of event
         """Accept what waits, of which another worker may be first to take some."""
-        for _ in range(ACCEPTS_A_TURN):
+        self.accept(ACCEPTS_A_TURN)
+
+    def accept(self, most: int) -> None:
+        """Accept so many at most of those that wait."""
+        for _ in range(most):
             try:
                 descriptor, peer = self._accept()
             except BlockingIOError:
@@ -159,8 +163,8 @@ class Worker:
         should turn clients away at once.
         """
         for acceptor, listener in zip(self._acceptors, self._post.listeners, strict=True):
-            for _ in range(LAST_TURNS if last and not listener.inherited else 0):
-                acceptor.ready()
+            if last and not listener.inherited:
+                acceptor.accept(LAST_ACCEPTS)
             acceptor.close()
         self._post.tally.accepting(yes=False)
         self._post.say(Stage.ENDING)

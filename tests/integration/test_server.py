@@ -1,13 +1,14 @@
 """The wire: whatever a client sends, and however, ends in a documented outcome within its deadline, with its text whole."""
 
 import json
+import resource
 import signal
 import socket
 import subprocess
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final
 
@@ -320,6 +321,26 @@ def test_refused_in_full_when_descriptors_run_short(sandbox_database: Database) 
         process.terminate()
         process.stderr.read()
     assert room == (200 - 64) * 4 // 5
+
+
+def test_worker_that_runs_out_of_descriptors(sandbox_database: Database) -> None:
+    """Who comes while a worker has no descriptor left waits in the queue, and is answered when it has; the log says so."""
+    with Service(sandbox_database.reader, {"WHOISD_SERVER__WORKERS": "1"}) as service:
+        worker = service.pids()["worker 1"]
+        service.ask("HELP")
+        _, hard = limit = resource.prlimit(worker, resource.RLIMIT_NOFILE)
+        least = max(int(each.name) for each in Path(f"/proc/{worker}/fd").iterdir()) + 1
+        resource.prlimit(worker, resource.RLIMIT_NOFILE, (least, hard))
+        holes = least - len(list(Path(f"/proc/{worker}/fd").iterdir()))
+        with ExitStack() as stack:
+            for _ in range(holes):
+                stack.enter_context(service.connect())
+            late = stack.enter_context(service.connect())
+            late.sendall(b"HELP\r\n")
+            service.wait_for_event("server.exhausted")
+            resource.prlimit(worker, resource.RLIMIT_NOFILE, limit)
+            assert receive(late).startswith(b"# How to ask")
+        assert {event["because"] for event in service.events("server.exhausted")} == {"Too many open files"}
 
 
 def test_no_room_for_any_connection() -> None:

@@ -1,0 +1,126 @@
+"""One timer for many deadlines: what is still there when its time is up is told so, in its order, and nothing else is."""
+
+import asyncio
+from collections.abc import Callable
+
+import uvloop
+
+from whoisd.deadlines import Deadlines
+
+SECONDS = 0.05
+
+
+async def passed(expired: list[str], count: int) -> None:
+    """Wait until so many have expired."""
+    for _ in range(1000):
+        if len(expired) >= count:
+            return
+        await asyncio.sleep(0.005)
+    raise AssertionError(expired)
+
+
+def queue(expired: list[str]) -> "Deadlines[str]":
+    return Deadlines(asyncio.get_running_loop(), SECONDS, expired.append)
+
+
+async def test_in_their_order_and_never_too_soon() -> None:
+    """Each item expires once its time is up, not sooner, in the order in which they came."""
+    expired: list[str] = []
+    deadlines = queue(expired)
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    deadlines.add("first")
+    await asyncio.sleep(SECONDS / 2)
+    deadlines.add("second")
+    await passed(expired, 1)
+    assert loop.time() - begun >= SECONDS
+    assert expired == ["first"]
+    await passed(expired, 2)
+    assert loop.time() - begun >= SECONDS * 1.5
+    assert expired == ["first", "second"]
+
+
+async def test_what_is_removed_does_not_expire() -> None:
+    """An item that was removed, once or twice, is never told; the others are, whether it stood before or behind them."""
+    expired: list[str] = []
+    deadlines = queue(expired)
+    for item in ("a", "b", "c"):
+        deadlines.add(item)
+    for item in ("a", "c", "c", "never there"):
+        deadlines.remove(item)
+    await passed(expired, 1)
+    await asyncio.sleep(SECONDS * 2)
+    assert expired == ["b"]
+
+
+async def test_after_a_rest() -> None:
+    """A queue that was empty for longer than its time takes items again, and an item may come back with its time anew."""
+    expired: list[str] = []
+    deadlines = queue(expired)
+    deadlines.add("a")
+    deadlines.remove("a")
+    await asyncio.sleep(SECONDS * 3)
+    deadlines.add("a")
+    await passed(expired, 1)
+    deadlines.add("a")
+    await passed(expired, 2)
+
+
+async def test_an_item_may_act_on_the_queue_when_it_expires() -> None:
+    """What expires may add itself again, or remove another that is due in the same moment, which then is not told."""
+    told: list[str] = []
+    actions: dict[str, Callable[[], None]] = {}
+
+    def expire(item: str) -> None:
+        told.append(item)
+        actions.pop(item, lambda: None)()
+
+    deadlines: Deadlines[str] = Deadlines(asyncio.get_running_loop(), SECONDS, expire)
+
+    def remove_and_come_back() -> None:
+        deadlines.remove("b")
+        deadlines.add("a")
+
+    actions["a"] = remove_and_come_back
+    deadlines.add("a")
+    deadlines.add("b")
+    await passed(told, 2)
+    await asyncio.sleep(SECONDS * 2)
+    assert told == ["a", "a"]
+
+
+async def test_closed() -> None:
+    """Nothing expires after `close`, which may be said twice."""
+    expired: list[str] = []
+    deadlines = queue(expired)
+    deadlines.add("a")
+    deadlines.close()
+    deadlines.close()
+    await asyncio.sleep(SECONDS * 2)
+    assert expired == []
+
+
+def test_thousands_take_one_timer() -> None:
+    """However many items come and go, the loop has one timer for them."""
+
+    async def count() -> int:
+        loop = asyncio.get_running_loop()
+        timers = 0
+        call_later = loop.call_later
+
+        class Counting:
+            time = loop.time
+
+            def call_later(self, delay: float, callback: Callable[..., object]) -> asyncio.TimerHandle:
+                nonlocal timers
+                timers += 1
+                return call_later(delay, callback)
+
+        deadlines: Deadlines[int] = Deadlines(Counting(), 60, lambda _: None)  # type: ignore[arg-type] # what it takes of a loop
+        for number in range(10_000):
+            deadlines.add(number)
+            deadlines.remove(number - 64)
+        deadlines.close()
+        return timers
+
+    assert uvloop.run(count()) == 1
