@@ -4,7 +4,7 @@ HOST ?= 127.0.0.1
 PORT ?= 4343
 BIN = .venv/bin
 
-.PHONY: install sandbox bench-load check test faults format lock clean
+.PHONY: install sandbox bench bench-load check test faults format lock clean
 
 install: .venv/installed
 
@@ -19,6 +19,10 @@ install: .venv/installed
 
 sandbox: install
 	@$(BIN)/whoisd sandbox --host $(HOST) --port $(PORT) $(ARGS)
+
+# What an answer costs, against the floor; some ten minutes, and five more the first time, which makes the registries.
+bench: install
+	$(BIN)/python bench/cost.py --results bench/results $(ARGS)
 
 # How long a load of the whole registry takes, and what it takes; some five minutes.
 bench-load: install
