@@ -13,6 +13,8 @@ from support import Database, Service
 from whoisd.postgres import Cluster, temporary_folder
 from whoisd.sandbox import DATABASE, create_audit_trail, prepare
 
+pytest_plugins = ["portal_data"]  # its fixtures
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--rewrite", action="store_true", help="write tests/golden and the README's tables anew")

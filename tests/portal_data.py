@@ -1,5 +1,7 @@
 """What the tests of the registrar portal share: accounts, registrants abroad and at home, users, and the audit trail.
 
+The fixtures are every test's, by `conftest`.
+
 Every personal field of a registrant holds a token with a capital Q, which nothing that may be printed has.
 """
 
@@ -9,7 +11,8 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 
 import asyncpg
-from support import Database
+import pytest
+from support import Database, run_whoisd
 
 from whoisd.access import Group
 
@@ -65,6 +68,19 @@ async def fill(database: Database) -> Database:
     return database
 
 
+@pytest.fixture
+async def registry(database: Database) -> Database:
+    """A database with the accounts, registrants and domains of these tests."""
+    return await fill(database)
+
+
+@pytest.fixture
+async def owner(registry: Database) -> AsyncIterator[Any]:
+    """A connection of the owner's."""
+    async with connected(registry.owner) as connection:
+        yield connection
+
+
 async def add_user(
     owner: Any, handle: str, *roles: str, account: str = ACCOUNT, linked: bool = False, group: Group | None = None
 ) -> None:
@@ -115,3 +131,10 @@ def without_personal_data(text: str) -> str:
     found = [token for token in PERSONAL if token in text]
     assert not found, f"{found} in {text}"
     return text
+
+
+def ran_without_personal_data(group: str, database: Database, *arguments: str) -> tuple[int, str, str]:
+    """Exit status, standard output and standard error of a command of this group, in which nothing personal may be."""
+    done = run_whoisd(group, *arguments, settings=settings(database))
+    without_personal_data(done.stdout + done.stderr)
+    return done.returncode, done.stdout, done.stderr

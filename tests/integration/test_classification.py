@@ -2,8 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from functools import partial
 from itertools import chain, product
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from portal_data import (
     add_user,
     connected,
     entries,
-    fill,
+    ran_without_personal_data,
     refuse_audit,
     settings,
     state,
@@ -42,25 +42,7 @@ IN_FORCE_FROM = datetime(2025, 11, 3, 13, tzinfo=UTC)
 NOW = datetime(2026, 10, 1, 12, tzinfo=UTC)
 QUERY = "--charset=utf-8 --show-handles q-beta.dk"
 
-
-@pytest.fixture
-async def registry(database: Database) -> Database:
-    """A database with the accounts, registrants and domains of these tests."""
-    return await fill(database)
-
-
-@pytest.fixture
-async def owner(registry: Database) -> AsyncIterator[Any]:
-    """A connection of the owner's."""
-    async with connected(registry.owner) as connection:
-        yield connection
-
-
-def ran(database: Database, *arguments: str) -> tuple[int, str, str]:
-    """Exit status, standard output and standard error of `registrant`, in which nothing personal may be."""
-    done = run_whoisd("registrant", *arguments, settings=settings(database))
-    without_personal_data(done.stdout + done.stderr)
-    return done.returncode, done.stdout, done.stderr
+ran = partial(ran_without_personal_data, "registrant")
 
 
 def classified(

@@ -4,7 +4,8 @@ import asyncio
 import csv
 import subprocess
 import tracemalloc
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
+from functools import partial
 from io import StringIO
 from itertools import chain, combinations, islice
 from typing import Any
@@ -19,14 +20,13 @@ from portal_data import (
     add_user,
     connected,
     entries,
-    fill,
     link,
+    ran_without_personal_data,
     refuse_audit,
     settings,
     state,
-    without_personal_data,
 )
-from support import WHOISD, Database, environment, run_whoisd
+from support import WHOISD, Database, environment
 
 from whoisd import cli_portal
 from whoisd.access import Denial, Group, Operation, Role, User, denial
@@ -39,25 +39,7 @@ NOBODY = "No linked user holds a role that the REG handle of the account does no
 NOTHING = "There is nothing to convert: every user who has a role has a group.\n"
 PORTFOLIO_ROLES = {"registrar", "registrant", "proxy", "name_server_management"}
 
-
-@pytest.fixture
-async def registry(database: Database) -> Database:
-    """A database with the accounts, registrants and domains of these tests."""
-    return await fill(database)
-
-
-@pytest.fixture
-async def owner(registry: Database) -> AsyncIterator[Any]:
-    """A connection of the owner's."""
-    async with connected(registry.owner) as connection:
-        yield connection
-
-
-def ran(database: Database, *arguments: str) -> tuple[int, str, str]:
-    """Exit status, standard output and standard error of `portal`, in which nothing personal may be."""
-    done = run_whoisd("portal", *arguments, settings=settings(database))
-    without_personal_data(done.stdout + done.stderr)
-    return done.returncode, done.stdout, done.stderr
+ran = partial(ran_without_personal_data, "portal")
 
 
 async def add_users(owner: Any) -> None:
