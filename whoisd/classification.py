@@ -20,6 +20,7 @@ from whoisd.model import DomainStatus
 from whoisd.portal import is_staff, managers_of, user_of
 from whoisd.response import STATUS, UNPRINTABLE
 from whoisd.store import registrant_of
+from whoisd.transaction import changing
 from whoisd.wire import Charset
 
 LOCK_TIMEOUT: Final = 30.0  # seconds to wait for whoever else is changing the registrant, as a load may be for long
@@ -98,10 +99,11 @@ async def classify(  # noqa: PLR0913 - what is decided, and all that is kept of 
 ) -> tuple[Standing, Standing]:
     """Decide on a registrant by hand, and return how they stood before and stand now: it is in the very next answer.
 
-    `who` is staff:NAME or user:HANDLE. Raises `AccessError` or `RegistrantError`, and then nothing is changed.
+    `who` is staff:NAME or user:HANDLE. Raises `AccessError` or `RegistrantError`, and then nothing is changed;
+    `WhoisdError` when the database goes away.
     """
     try:
-        async with connection.transaction():
+        async with changing(connection, f"`whoisd registrant show {handle}` tells"):
             await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}s'")
             # A statement of its own: one that waits for the lock and reads on would read what was before the wait.
             await connection.execute(_LOCK, handle)

@@ -17,18 +17,19 @@ from typing import Any, Final, TypeVar
 import asyncpg
 
 from whoisd import audit, staging
-from whoisd.errors import LoadError, cause_of
+from whoisd.errors import LoadError
 from whoisd.files import RegistryFiles
 from whoisd.migrations import lock_registry
 from whoisd.parsing import Chunk, parsing
 from whoisd.progress import Progress
 from whoisd.staging import REFERENCES, TABLES, Changes, Mode
+from whoisd.transaction import GONE, changing
 
 T = TypeVar("T")
 
 MOST_FAULTS: Final = 100  # of faults, and of doubts, that one load reports
 
-_GONE: Final = (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.OperatorInterventionError)
+_AGAIN: Final = "load again, which changes nothing if it is in"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,8 @@ async def load(
 ) -> Report:
     """Load registry files as the owner, or with `dry_run` find out what that would change.
 
-    Raises `LoadError`, with up to 100 faults as `file:line: field: what is wrong`, and then nothing is changed.
+    Raises `LoadError`, with up to 100 faults as `file:line: field: what is wrong`, and then nothing is changed;
+    `WhoisdError` when the database goes away.
     """
     return await _Load(connection, files, options or Options(), progress or Progress()).run()
 
@@ -86,24 +88,22 @@ class _Load:
         await self._connection.execute(staging.SETTINGS)
         self._progress.begin("waiting for another load or migration to end")
         await lock_registry(self._connection)
-        transaction = self._connection.transaction()
-        await transaction.start()
         try:
-            await self._work()
-        except BaseException as error:  # noqa: BLE001 - whatever it is, nothing is changed
-            with suppress(*_GONE):
-                await transaction.rollback()
-            raise _said(error) from None
-        if self._options.dry_run:
-            await transaction.rollback()
-        else:
-            await _commit(transaction)
-            self._progress.begin("gathering statistics")
-            with suppress(
-                *_GONE, asyncpg.PostgresError, TimeoutError
-            ):  # it is committed, and PostgreSQL gathers them itself in time
-                await self._connection.execute("ANALYZE " + ", ".join(table.name for table in TABLES.values()), timeout=60)
+            async with changing(self._connection, _AGAIN, dry_run=self._options.dry_run):
+                await self._work()
+        except asyncpg.IntegrityConstraintViolationError as error:
+            # The records were checked by the same rules, so this is a fault of ours, or a writer that came between. The
+            # exception's own text would quote a row.
+            raise LoadError([f"the database refuses the data: {error.table_name}: {error.constraint_name}"]) from None
+        if not self._options.dry_run:
+            await self._gather_statistics()
         return self._report
+
+    async def _gather_statistics(self) -> None:
+        """Tell the planner what it deals with now. The load is committed: should this fail, PostgreSQL does it in time."""
+        self._progress.begin("gathering statistics")
+        with suppress(*GONE, asyncpg.PostgresError, TimeoutError):
+            await self._connection.execute("ANALYZE " + ", ".join(table.name for table in TABLES.values()), timeout=60)
 
     async def _work(self) -> None:
         await self._read()
@@ -244,24 +244,3 @@ def _disagreement(row: Any) -> str:
         )
     said = "true" if row["sole_proprietorship"] else "false"
     return f"sole_proprietorship: is {said}; classified by hand: {by_hand}, which is kept and counts"
-
-
-# --- how it ends ---------------------------------------------------------------------------------------------------
-
-
-async def _commit(transaction: Any) -> None:
-    try:
-        await transaction.commit()
-    except _GONE as error:
-        said = f"the database went away while the load was being committed ({cause_of(error)})"
-        raise LoadError([f"{said}: all of it is in, or nothing; load again, which changes nothing if it is"]) from None
-
-
-def _said(error: BaseException) -> BaseException:
-    """Return the error with which a load ends that failed like this. An exception's own text would quote a row."""
-    if isinstance(error, asyncpg.IntegrityConstraintViolationError):
-        # The records were checked by the same rules, so this is a fault of ours, or a writer that came between.
-        return LoadError([f"the database refuses the data: {error.table_name}: {error.constraint_name}"])
-    if isinstance(error, _GONE):
-        return LoadError([f"the database went away, and nothing was changed: {cause_of(error)}"])
-    return error

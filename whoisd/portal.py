@@ -15,8 +15,11 @@ from whoisd.migrations import lock_registry
 from whoisd.names import parse_name
 from whoisd.notices import FAULTS
 from whoisd.records import OBJECTS
+from whoisd.transaction import changing
 
 PREFETCH: Final = 500  # rows of a cursor that are in memory at once
+
+_AGAIN: Final = "run it again, which changes nothing if it is in"
 
 # --- who there is ------------------------------------------------------------------------------------------------
 
@@ -106,7 +109,7 @@ async def convert(connection: Any, *, dry_run: bool) -> Conversion:
     """
     if not dry_run:
         await lock_registry(connection)
-    async with connection.transaction(readonly=dry_run):
+    async with connection.transaction(readonly=True) if dry_run else changing(connection, _AGAIN):
         rows = await connection.fetch(_TO_CONVERT if dry_run else f"{_TO_CONVERT} FOR UPDATE")
         groups = {row["handle"]: group_of(map(Role, row["roles"])) for row in rows}
         if not dry_run:
@@ -171,11 +174,12 @@ class TakeOver:
 async def take_over(connection: Any, account: str, text: str) -> TakeOver:
     """Give the REG handle of an account the roles that the account's linked users hold on an object.
 
-    Theirs are kept, as history. Where the REG handle has them all already, nothing is changed. Raises `PortalError`.
+    Theirs are kept, as history. Where the REG handle has them all already, nothing is changed. Raises `PortalError`;
+    `WhoisdError` when the database goes away.
     """
     candidates = objects_named(text)
     await require_account(connection, account)
-    async with connection.transaction():
+    async with changing(connection, _AGAIN):
         # Whoever else takes the same roles over waits here, so that the audit trail tells what each of them changed.
         rows = await connection.fetch(_HELD_BY_LINKED, account, candidates)
         held = {row["object"] for row in rows}

@@ -80,7 +80,7 @@ async def as_owner(file: Path | None, work: Callable[[Any], Awaitable[T]]) -> T:
     try:
         return await work(connection)
     except ConnectionError as error:
-        raise WhoisdError(f"the database went away, and nothing was changed: {cause_of(error)}") from None
+        raise WhoisdError(f"the database went away: {cause_of(error)}") from None
     finally:
         await close(connection)
 

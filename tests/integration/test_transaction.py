@@ -1,0 +1,85 @@
+"""What is said of a change when the database goes away meanwhile: never more than can be known."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from portal_data import ACCOUNT, EVIDENCE, FOREIGN, add_user, link, state
+from support import PATIENCE, Database
+
+from whoisd.classification import Decision, classify
+from whoisd.errors import WhoisdError
+from whoisd.files import RegistryFiles
+from whoisd.loader import load
+from whoisd.portal import convert, take_over
+from whoisd.terminal import as_owner
+
+Change = Callable[[Any, Path], Awaitable[object]]
+
+AGAIN = "run it again, which changes nothing if it is in"
+# Each command that changes something, and how to find out whether it has.
+CHANGES: dict[str, tuple[Change, str]] = {
+    "classify": (
+        lambda owner, _: classify(owner, FOREIGN, Decision.NO, evidence=EVIDENCE, who="staff:anna", in_force=True),
+        f"`whoisd registrant show {FOREIGN}` tells",
+    ),
+    "convert": (lambda owner, _: convert(owner, dry_run=False), AGAIN),
+    "take-over": (lambda owner, _: take_over(owner, ACCOUNT, "domain:q-beta.dk"), AGAIN),
+    "load": (
+        lambda owner, file: load(owner, RegistryFiles([file])),
+        "load again, which changes nothing if it is in",
+    ),
+}
+
+
+@asynccontextmanager
+async def losing(database: Database, folder: Path, request: bytes, *, arrives: bool) -> AsyncIterator[str]:
+    """The owner's URL of the database by a relay that cuts the connection at this request, or when it has arrived."""
+
+    async def copy(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        while data := await source.read(65536):
+            target.write(data)
+
+    async def relay(client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        server, to_server = await asyncio.open_unix_connection(database.cluster.directory / ".s.PGSQL.5432")
+        replies = asyncio.create_task(copy(server, to_client))
+        while (data := await client.read(65536)) and request not in data:
+            to_server.write(data)
+        replies.cancel()
+        with suppress(asyncio.CancelledError):
+            await replies
+        if data and arrives:
+            to_server.write(data)
+            await server.read(1)
+        for side in (to_client, to_server):
+            side.transport.abort()
+
+    async with await asyncio.start_unix_server(relay, folder / ".s.PGSQL.5432"):
+        yield database.owner.replace(str(database.cluster.directory), str(folder))
+
+
+@pytest.mark.parametrize("at", ["the audit trail", "COMMIT", "the reply to COMMIT"])
+@pytest.mark.parametrize("change", CHANGES)
+async def test_database_that_goes_away(tmp_path: Path, registry: Database, owner: Any, change: str, at: str) -> None:
+    """Before COMMIT nothing was changed, and that is said; at COMMIT either may be, and how to find out is said instead."""
+    work, hint = CHANGES[change]
+    committing, arrives = "COMMIT" in at, at.startswith("the reply")
+    config = tmp_path / "whoisd.toml"
+    file = tmp_path / "new.jsonl"
+    file.write_text(json.dumps({"type": "staff", "name": "ny"}))
+    await add_user(owner, "ADM", "administrator")
+    await add_user(owner, "LINKED", "proxy", linked=True)
+    await link(owner, "LINKED", "domain:q-beta.dk", "proxy")
+    before = await state(owner)
+    async with losing(registry, tmp_path, b"COMMIT;" if committing else b"audit.entry", arrives=arrives) as dsn:
+        config.write_text(f'[database]\ndsn = "{registry.reader}"\nowner_dsn = "{dsn}"\n')
+        with pytest.raises(WhoisdError) as told:
+            await asyncio.wait_for(as_owner(config, lambda connection: work(connection, file)), PATIENCE)
+    said = "while the change was being committed: " if committing else "and nothing was changed: "
+    assert said in str(told.value)
+    assert str(told.value).endswith(f"; all of it is in, or nothing: {hint}") is committing
+    assert (await state(owner) != before) is arrives

@@ -1,0 +1,45 @@
+"""A change of the database: all of it or nothing, and when the database goes away meanwhile, what is known of which."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from typing import Any, Final
+
+import asyncpg
+
+from whoisd.errors import WhoisdError, cause_of
+
+# How asyncpg says that the database went away, or cut us off.
+GONE: Final = (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.OperatorInterventionError)
+
+
+@asynccontextmanager
+async def changing(connection: Any, hint: str, *, dry_run: bool = False) -> AsyncIterator[None]:
+    """Change the database in a transaction; a dry run undoes it in the end.
+
+    When the database goes away raises `WhoisdError`: nothing was changed, or, while it commits, that this cannot be known;
+    `hint` says how to find out.
+    """
+    transaction = connection.transaction()
+    await transaction.start()
+    try:
+        yield
+    except BaseException as error:
+        with suppress(*GONE):
+            await transaction.rollback()
+        if isinstance(error, GONE):
+            raise WhoisdError(f"the database went away, and nothing was changed: {cause_of(error)}") from None
+        raise
+    if dry_run:
+        await transaction.rollback()
+    else:
+        await _commit(transaction, hint)
+
+
+async def _commit(transaction: Any, hint: str) -> None:
+    try:
+        await transaction.commit()
+    except GONE as error:
+        raise WhoisdError(
+            f"the database went away while the change was being committed: {cause_of(error)};"
+            f" all of it is in, or nothing: {hint}"
+        ) from None
