@@ -1,0 +1,22 @@
+"""The command that serves without a registry of one's own."""
+
+from pathlib import Path
+
+import click
+
+from whoisd.sandbox import run_sandbox
+from whoisd.terminal import command, file_path
+
+
+@click.command("sandbox")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=4343, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 takes any.")
+@click.option("--data", multiple=True, type=file_path, metavar="FILE", help="Registry file to load too; may be repeated.")
+@click.option(
+    "--directory", type=click.Path(path_type=Path, file_okay=False), metavar="DIR",
+    help="Folder to keep and use again.  [default: a temporary one, removed at exit]",
+)  # fmt: skip
+@command
+def sandbox_command(host: str, port: int, data: tuple[Path, ...], directory: Path | None) -> None:
+    """Serve a small predefined registry from a PostgreSQL of its own."""
+    run_sandbox(host, port, data, directory)
