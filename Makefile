@@ -4,7 +4,7 @@ HOST ?= 127.0.0.1
 PORT ?= 4343
 BIN = .venv/bin
 
-.PHONY: install sandbox bench bench-load check test faults format lock clean
+.PHONY: install clients sandbox bench bench-load check test faults format lock clean
 
 install: .venv/installed
 
@@ -15,6 +15,15 @@ install: .venv/installed
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+# JavaScript clients that tests ask, from their lock file, with hashes.
+CLIENTS = tests/clients/node_modules/.package-lock.json
+clients: $(CLIENTS)
+
+$(CLIENTS): tests/clients/package.json tests/clients/package-lock.json
+	@command -v npm >/dev/null || { echo "npm is missing: apt-get install nodejs npm" >&2; exit 1; }
+	@npm ci --prefix tests/clients --loglevel=error
 	@touch $@
 
 sandbox: install
@@ -34,7 +43,7 @@ check: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: install
+test: install $(if $(shell command -v npm),clients)
 	$(BIN)/pytest
 
 # What takes minutes: the server under load while everything around it fails.
@@ -52,4 +61,4 @@ lock: install
 	$(COMPILE) --extra build --constraint requirements.lock --no-annotate --output-file requirements-server.lock pyproject.toml
 
 clean:
-	rm -rf .venv
+	rm -rf .venv tests/clients/node_modules

@@ -1,6 +1,7 @@
 """The repository keeps its own rules."""
 
 import ast
+import json
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -38,3 +39,12 @@ def test_lock_files_agree() -> None:
         line for line in (ROOT / "requirements-server.lock").read_text().splitlines() if not line.lstrip().startswith("#")
     }
     assert pins <= set((ROOT / "requirements.lock").read_text().splitlines())
+
+
+def test_lock_file_of_the_javascript_clients() -> None:
+    """The JavaScript clients are locked with hashes and without addresses, so that any registry serves them unchanged."""
+    packages = json.loads((ROOT / "tests" / "clients" / "package-lock.json").read_text())["packages"]
+    wanted = json.loads((ROOT / "tests" / "clients" / "package.json").read_text())["dependencies"]
+    assert packages.pop("")["dependencies"] == wanted
+    assert [name for name, package in packages.items() if "resolved" in package or "integrity" not in package] == []
+    assert {name: packages[f"node_modules/{name}"]["version"] for name in wanted} == wanted
