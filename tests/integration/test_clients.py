@@ -1,221 +1,184 @@
-"""The clients that people use, as their authors ship them, read our answers right."""
+"""The clients that people use, as their authors ship them, read our answers right.
 
-import gc
-import shutil
-import socket
+What each makes of each answer is a table, in client_matrix.py; here it is walked. Libraries ask in processes of their own.
+"""
+
+import json
 import subprocess
-import time
-from collections.abc import Iterator
-from datetime import UTC, date, datetime
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
-import asyncwhois
 import pytest
-import whois
-from asyncwhois.errors import NotFoundError
 from asyncwhois.parse import TLDBaseKeys
-from asyncwhois.query import Query
-from support import PATIENCE, Service, fields
-from whois.exceptions import WhoisDomainNotFoundError, WhoisUnknownDateFormatError
-
-# What the libraries themselves leave open or call by an old name is theirs to mend.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:tldextract"),
-    pytest.mark.filterwarnings("ignore::DeprecationWarning:asyncwhois"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.filterwarnings("ignore::ResourceWarning"),
-]
-
-
-@pytest.fixture(autouse=True)
-def left_open() -> Iterator[None]:
-    """Collect what a library left open while it is still known whose it is.
-
-    python-whois does not wait for the process that it starts. One that has not ended when it is forgotten is kept by Python
-    until the next process is started, and so its pipe would be another test's.
-    """
-    yield
-    gc.collect()
-    deadline = time.monotonic() + PATIENCE
-    while kept := subprocess._active:  # type: ignore[attr-defined]  # where Python keeps them
-        assert time.monotonic() < deadline, kept
-        subprocess._cleanup()  # type: ignore[attr-defined]  # and this is how it looks after them
-        time.sleep(0.01)
-
-
-NEEDS_WHOIS = pytest.mark.skipif(
-    shutil.which("whois") is None, reason="the whois client is not installed: apt-get install whois"
+from asyncwhois.parse_tld import DomainParser
+from client_matrix import (
+    CASES,
+    CLIENTS,
+    LATIN_1,
+    PINNED,
+    UTF_8,
+    WAYS,
+    Reading,
+    Server,
+    Verdict,
+    ask_all,
+    client_version,
+    expected,
+    missing,
 )
+from support import PATIENCE, Database, Service, fields
+from whois.parser import WhoisEntry
 
-LATIN_1, UTF_8 = "iso-8859-1", "utf-8"
+from whoisd import notices
+from whoisd.errors import NameFault, QueryFault
 
 
-def stock_client(service: Service, query: str, charset: str) -> str:
-    """What the Debian client prints for a query, decoded."""
+def on_debian_12() -> bool:
+    release = Path("/etc/os-release")
+    return release.exists() and {"ID=debian", 'VERSION_ID="12"'} <= set(release.read_text().splitlines())
+
+
+# --- the matrix ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def servers(sandbox_database: Database) -> Iterator[Mapping[Server, Service]]:
+    """A server that answers, one that has banned us, and one whose database is stopped; none gives up while we are slow."""
+    patient = {"WHOISD_SERVER__READ_TIMEOUT": "60", "WHOISD_DATABASE__DEADLINE": "20"}
+    limited = patient | {"WHOISD_LIMITS__RATE": "0.001", "WHOISD_LIMITS__BURST": "1"}
+    stopped = sandbox_database.reader.partition("?")[0] + "?host=/nonexistent"
+    with ExitStack() as stack:
+        started = {
+            Server.SANDBOX: Service(sandbox_database.reader, patient),
+            Server.LIMITED: Service(sandbox_database.reader, limited),
+            Server.STOPPED: Service(stopped, patient),
+        }
+        for service in started.values():
+            stack.enter_context(service)
+        started[Server.LIMITED].ask("eksempel.dk")
+        yield started
+
+
+@pytest.fixture(scope="module")
+def sandbox(servers: Mapping[Server, Service]) -> Service:
+    return servers[Server.SANDBOX]
+
+
+@pytest.fixture(scope="module")
+def readings(servers: Mapping[Server, Service]) -> Mapping[tuple[str, str], Reading]:
+    """What is made of each case in each way that can be tried on this machine."""
+    return ask_all([name for name in WAYS if not missing(name)], servers)
+
+
+@pytest.fixture
+def answer(servers: Mapping[Server, Service], way: str, case: str) -> str:
+    """The answer that a client is given in this case when it is asked in this way."""
+    query = f"--charset=utf-8 {'--show-handles ' * WAYS[way].handles}{CASES[case].name}"
+    return servers[CASES[case].server].ask(query)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_case(servers: Mapping[Server, Service], case: str) -> None:
+    """Each case is what it is named for."""
+    query = f"--charset=utf-8 --show-handles {CASES[case].name}"
+    assert CASES[case].says in servers[CASES[case].server].ask(query).splitlines()
+
+
+def test_rate_and_ban(servers: Mapping[Server, Service]) -> None:
+    """The query that exceeds the rate and those during the ban that it brings are refused alike: they are one case."""
+    answered, exceeding, banned = (servers[Server.LIMITED].ask("punktum.dk", "127.0.0.2") for _ in range(3))
+    assert fields(answered)["Domain"] == ["punktum.dk"]
+    assert exceeding.splitlines()[0] == banned.splitlines()[0] == CASES["refused for its rate, or a ban"].says
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("way", WAYS)
+def test_reading(readings: Mapping[tuple[str, str], Reading], answer: str, way: str, case: str) -> None:
+    """Each client makes of each answer what the table says: it reads the fields that it knows as they are in the answer."""
+    if reason := missing(way):
+        pytest.skip(reason)
+    assert readings[way, case] == expected(way, case, answer)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_only_an_unknown_name_reads_as_free(readings: Mapping[tuple[str, str], Reading], way: str) -> None:
+    """No client takes a refusal, a failure or any domain for an unregistered name; each takes an unknown one for that."""
+    if reason := missing(way):
+        pytest.skip(reason)
+    assert [case for case in CASES if readings[way, case].verdict is Verdict.FREE] == ["unknown"]
+
+
+def test_versions() -> None:
+    """The JavaScript clients that are asked are of the versions that the README tells of."""
+    if reason := missing("whoiser"):
+        pytest.skip(reason)
+    manifests = [CLIENTS / "node_modules" / client / "package.json" for client in PINNED]
+    assert [json.loads(manifest.read_text())["version"] for manifest in manifests] == list(PINNED.values())
+
+
+@pytest.mark.skipif(bool(missing("whois")), reason=missing("whois"))
+@pytest.mark.skipif(not on_debian_12(), reason="the README tells of Debian 12's whois")
+def test_version_of_the_stock_client() -> None:
+    """The Debian client that is asked is of the version that the README tells of."""
+    said = subprocess.run(["whois", "--version"], capture_output=True, text=True, check=True)
+    assert said.stdout.splitlines()[0] == f"Version {client_version('whois')}."
+
+
+NOTICES = [*(notices.refusal(fault) for fault in (*QueryFault, *NameFault)), notices.HELP, notices.read_timeout(10)]
+
+
+@pytest.mark.parametrize("notice", NOTICES)
+def test_no_notice_reads_as_free(notice: str) -> None:
+    """No notice, whatever is wrong with a query, is taken for an unregistered name by either Python library's parser."""
+    assert DomainParser().parse(notice, "dk")[TLDBaseKeys.DOMAIN_NAME] in (None, "")
+    assert WhoisEntry.load("eksempel.dk", notice).domain_name is None
+
+
+# --- the stock client ----------------------------------------------------------------------------------------------
+
+
+def stock_client(service: Service, query: str, **environment: str) -> bytes:
+    """What the Debian client prints for a query."""
+    if reason := missing("whois"):
+        pytest.skip(reason)
     command = ["whois", "-h", service.host, "-p", str(service.port), "--", query]
-    environment = {"LANG": "C.UTF-8", "PATH": "/usr/bin:/bin"}
-    ended = subprocess.run(command, env=environment, capture_output=True, timeout=PATIENCE, check=True)
-    return ended.stdout.decode(charset)
+    ended = subprocess.run(
+        command, env={"PATH": "/usr/bin:/bin"} | environment, capture_output=True, timeout=PATIENCE, check=True
+    )
+    return ended.stdout
 
 
-@NEEDS_WHOIS
 @pytest.mark.parametrize(
-    ("query", "charset", "expected"),
+    ("query", "expected"),
     [
-        ("eksempel.dk", LATIN_1, {"Domain": "eksempel.dk", "Status": "Active", "Registrar": "Eksempelregistrator ApS"}),
-        ("--show-handles punktum.dk", LATIN_1, {"Email": "info@punktum.dk", "City": "København S"}),
-        ("æøåöäüé.dk", LATIN_1, {"Domain": "æøåöäüé.dk", "DNS": "xn--4cabco7dk5a.dk"}),
-        ("xn--4cabco7dk5a.dk", LATIN_1, {"Domain": "æøåöäüé.dk", "DNS": "xn--4cabco7dk5a.dk"}),
-        ("--charset=utf-8 --show-handles æøåöäüé.dk", UTF_8, {"Domain": "æøåöäüé.dk", "City": "Ærøskøbing"}),
-        ("waiting-list.dk", LATIN_1, {"Registered": "***N/A***", "Status": "Offered to waiting list"}),
-        ("auth01.ns.dk-hostmaster.dk", LATIN_1, {"Nameserver": "auth01.ns.dk-hostmaster.dk", "Glue": "Being spooled"}),
+        ("eksempel.dk", {"Domain": "eksempel.dk", "Status": "Active", "Registrar": "Eksempelregistrator ApS"}),
+        ("--show-handles punktum.dk", {"Email": "info@punktum.dk", "City": "København S"}),
+        ("æøåöäüé.dk", {"Domain": "æøåöäüé.dk", "DNS": "xn--4cabco7dk5a.dk"}),
+        ("xn--4cabco7dk5a.dk", {"Domain": "æøåöäüé.dk", "DNS": "xn--4cabco7dk5a.dk"}),
+        ("waiting-list.dk", {"Registered": "***N/A***", "Status": "Offered to waiting list"}),
+        ("auth01.ns.dk-hostmaster.dk", {"Nameserver": "auth01.ns.dk-hostmaster.dk", "Glue": "Being spooled"}),
     ],
 )
-def test_stock_client(service: Service, query: str, charset: str, expected: dict[str, str]) -> None:
-    """The Debian client prints the right answer for each query of the README."""
-    found = fields(stock_client(service, query, charset))
+def test_stock_client(sandbox: Service, query: str, expected: dict[str, str]) -> None:
+    """The Debian client prints the right answer, in ISO 8859-1, for each query of the README that asks for no charset."""
+    found = fields(stock_client(sandbox, query, LANG="C.UTF-8").decode(LATIN_1))
     assert {label: found[label][0] for label in expected} == expected
 
 
-@NEEDS_WHOIS
 @pytest.mark.parametrize(
     ("query", "line"),
     [
-        ("HELP", "# How to ask: [options] name"),
-        ("findes-ikke.dk", "No entries found for the selected source."),
-        ("www.eksempel.dk", "No entries found for the selected source."),
-        ("--no-such-option", "# The query has an unknown option. Send HELP to read which there are."),
+        ("HELP", b"# How to ask: [options] name"),
+        ("www.eksempel.dk", b"No entries found for the selected source."),
+        ("--no-such-option", b"# The query has an unknown option. Send HELP to read which there are."),
     ],
 )
-def test_stock_client_reads_notices(service: Service, query: str, line: str) -> None:
+def test_stock_client_reads_notices(sandbox: Service, query: str, line: bytes) -> None:
     """The Debian client prints help, not-found and refusals as they are."""
-    assert line in stock_client(service, query, LATIN_1).splitlines()
+    assert line in stock_client(sandbox, query, LANG="C.UTF-8").splitlines()
 
 
-@NEEDS_WHOIS
-def test_stock_client_in_a_plain_locale(service: Service) -> None:
+def test_stock_client_in_a_plain_locale(sandbox: Service) -> None:
     """Where the client sends the letters as they were typed, a query in UTF-8 is understood, and answered in UTF-8."""
-    command = ["whois", "-h", service.host, "-p", str(service.port), "æøåöäüé.dk"]
-    ended = subprocess.run(
-        command, env={"LC_ALL": "C", "PATH": "/usr/bin:/bin"}, capture_output=True, timeout=PATIENCE, check=True
-    )
-    assert "Domain:               æøåöäüé.dk\n" in ended.stdout.decode(UTF_8)
-
-
-# --- python-whois --------------------------------------------------------------------------------------------------
-
-
-class _ToOurPort(socket.socket):
-    """A socket that goes to our server wherever it is sent: python-whois knows one host and port 43 alone."""
-
-    service: Service
-
-    def connect(self, address: Any) -> None:
-        assert address[1] == 43
-        super().connect((self.service.host, self.service.port))
-
-
-@pytest.fixture
-def python_whois(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    """python-whois over its own socket code, to our port."""
-    _ToOurPort.service = service
-    monkeypatch.setattr(whois.NICClient, "get_socket", staticmethod(_ToOurPort))
-
-
-@pytest.mark.usefixtures("python_whois")
-def test_python_whois() -> None:
-    """python-whois reads name, dates, registrar, status, DNSSEC and the six registrant fields off its own socket."""
-    entry = whois.whois("eksempel.dk")
-    assert entry.domain_name == "eksempel.dk"
-    assert (entry.creation_date, entry.expiration_date) == (
-        datetime(2001, 5, 15, tzinfo=UTC),
-        datetime(2027, 5, 31, tzinfo=UTC),
-    )
-    assert (entry.registrar, entry.dnssec) == ("Eksempelregistrator ApS", "Unsigned delegation")
-    assert entry.status == ["Active", "ID verified via electronic ID"]
-    assert (entry.registrant_handle, entry.registrant_name) == ("DATA REDACTED", "Eksempel Handel A/S")
-    assert (entry.registrant_address, entry.registrant_postal_code) == ("Eksempelvej 1, 2. sal", "2300")
-    assert (entry.registrant_city.replace("\ufffd", "ø"), entry.registrant_country) == ("København S", "DK")
-
-
-@pytest.mark.usefixtures("python_whois")
-def test_python_whois_name_servers_off_its_socket() -> None:
-    """Off its own socket python-whois finds no name servers: it looks for a bare LF, and RFC 3912 has CRLF."""
-    assert whois.whois("eksempel.dk").name_servers is None
-
-
-@NEEDS_WHOIS
-def test_python_whois_through_the_stock_client(service: Service, tmp_path: Path) -> None:
-    """Through the whois command, which prints bare LFs, python-whois reads the name servers too."""
-    command = tmp_path / "whois"
-    command.write_text(f'#!/bin/sh\nexec whois -h {service.host} -p {service.port} -- "--charset=utf-8 --show-handles $1"\n')
-    command.chmod(0o755)
-    entry = whois.whois("eksempel.dk", command=True, executable=str(command))
-    assert entry.name_servers == ["ns1.eksempel.dk", "ns2.eksempel.dk"]
-    assert (entry.registrant_name, entry.registrant_city) == ("Eksempel Handel A/S", "København S")
-
-
-@pytest.mark.usefixtures("python_whois")
-def test_python_whois_not_registered() -> None:
-    """An unknown name is not registered to python-whois; one that is protected, deactivated or reserved is."""
-    with pytest.raises(WhoisDomainNotFoundError):
-        whois.whois("findes-ikke.dk")
-    for name in ("beskyttet.dk", "suspenderet.dk", "reserveret.dk"):
-        assert whois.whois(name).domain_name == name
-
-
-@pytest.mark.usefixtures("python_whois")
-def test_python_whois_waiting_list() -> None:
-    """A domain that is offered to a waiting list is no free one to python-whois: it stumbles over a date that is N/A."""
-    with pytest.raises(WhoisUnknownDateFormatError):
-        whois.whois("waiting-list.dk")
-
-
-# --- asyncwhois ----------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def async_whois(service: Service, monkeypatch: pytest.MonkeyPatch) -> asyncwhois.DomainClient:
-    """The asyncwhois library, to our host and port."""
-    monkeypatch.setattr(Query, "whois_port", service.port)
-    client = asyncwhois.DomainClient()
-    monkeypatch.setattr(client.query_obj, "_get_server_name", lambda _name: service.host)
-    return client
-
-
-async def test_asyncwhois(async_whois: asyncwhois.DomainClient) -> None:
-    """The asyncwhois library reads name, dates, registrar, status and name servers, synchronously and not."""
-    for _, found in (async_whois.whois("eksempel.dk"), await async_whois.aio_whois("eksempel.dk")):
-        assert found[TLDBaseKeys.DOMAIN_NAME] == "eksempel.dk"
-        assert (found[TLDBaseKeys.CREATED].date(), found[TLDBaseKeys.EXPIRES].date()) == (
-            date(2001, 5, 15),
-            date(2027, 5, 31),
-        )
-        assert (found[TLDBaseKeys.REGISTRAR], found[TLDBaseKeys.STATUS]) == ("Eksempelregistrator ApS", ["Active"])
-        assert found[TLDBaseKeys.DNSSEC] == "Unsigned delegation"
-        assert found[TLDBaseKeys.NAME_SERVERS] == ["ns1.eksempel.dk", "ns2.eksempel.dk"]
-
-
-async def test_asyncwhois_registrant(service: Service, async_whois: asyncwhois.DomainClient) -> None:
-    """The asyncwhois library, which does not ask for handles by itself, reads the registrant of an answer that has one."""
-    answer = service.ask("--charset=utf-8 --show-handles punktum.dk")
-    found = async_whois.parse_obj.parse(answer, "dk")
-    assert found[TLDBaseKeys.REGISTRANT_NAME] == "Punktum dk A/S"
-    assert found[TLDBaseKeys.REGISTRANT_ADDRESS] == "Ørestads Boulevard 108, 11."
-    assert (found[TLDBaseKeys.REGISTRANT_ZIPCODE], found[TLDBaseKeys.REGISTRANT_CITY]) == ("2300", "København S")
-    assert found[TLDBaseKeys.REGISTRANT_COUNTRY] == "DK"
-
-
-async def test_asyncwhois_not_registered(async_whois: asyncwhois.DomainClient) -> None:
-    """An unknown name is not registered to asyncwhois."""
-    with pytest.raises(NotFoundError):
-        await async_whois.aio_whois("findes-ikke.dk")
-
-
-@pytest.mark.parametrize("query", ["a b", "--x", "eksempel..dk", "x" * 2000, "HELP", "--charset=x eksempel.dk"])
-def test_no_refusal_reads_as_free(service: Service, async_whois: asyncwhois.DomainClient, query: str) -> None:
-    """No refusal is taken for an unregistered name by either library."""
-    answer = service.ask(query)
-    async_whois.parse_obj.parse(answer, "dk")
-    assert whois.parser.WhoisEntry.load("eksempel.dk", answer).domain_name is None
+    assert "Domain:               æøåöäüé.dk\n" in stock_client(sandbox, "æøåöäüé.dk", LC_ALL="C").decode(UTF_8)

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 import types
 from collections.abc import Iterator
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin
 
 import pytest
+from client_matrix import CASES, WAYS, client_version, merged, missing, outcome, unread
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
@@ -184,6 +184,27 @@ def test_groups(rewrite: bool) -> None:
     check("groups", table(["group", "gives access to", "for users whose highest role was"], body), rewrite=rewrite)
 
 
+def test_outcomes_of_clients(rewrite: bool) -> None:
+    """The README says what each client makes of each case; that it does is held by test_clients.py."""
+    body = [[case, *(outcome(way, case) for way in WAYS)] for case in CASES]
+    check("cases", table(["asked for a domain that is", *WAYS], body), rewrite=rewrite)
+
+
+def test_clients(rewrite: bool) -> None:
+    """The README says how each client is asked, and what it does not read as it stands in the answer."""
+    body = [
+        [
+            f"**{name}**",
+            client_version(way.client),
+            way.asks,
+            "; ".join(f"{' and '.join(labels)} as `{key}`" for key, labels in merged(way).items()),
+            ", ".join([*unread(way), *([] if way.handles else ["the registrant, for which it does not ask"])]),
+        ]
+        for name, way in WAYS.items()
+    ]
+    check("clients", table(["client", "version", "asked by", "mixes up", "does not read"], body), rewrite=rewrite)
+
+
 def test_denials(rewrite: bool) -> None:
     """The README has each reason for which somebody is refused."""
     body = [[f"`{denial}`", sentence] for denial, sentence in access.SENTENCES.items()]
@@ -267,7 +288,7 @@ def test_example(service: Service) -> None:
     assert service.ask(query[1]).replace("\r\n", "\n").partition("\n\n")[2] == shown
 
 
-@pytest.mark.skipif(shutil.which("whois") is None, reason="the whois client is not installed: apt-get install whois")
+@pytest.mark.skipif(bool(missing("whois")), reason=missing("whois"))
 def test_commands_of_the_stock_client(service: Service) -> None:
     """Every whois command of the README works as pasted."""
     commands = re.findall(r"^whois -h 127\.0\.0\.1 -p 4343 .*$", README.read_text(encoding="utf-8"), re.MULTILINE)
