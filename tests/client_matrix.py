@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
-from support import IN_CI, Service, fields
+from support import Service, fields
 
 from whoisd.notices import PHRASES_FOR_FREE
 
@@ -203,9 +203,7 @@ def client_version(client: str) -> str:
 
 
 def missing(name: str) -> str:
-    """What to do so that a way to ask can be tried, when it cannot; in CI each is tried."""
-    if IN_CI:
-        return ""
+    """What to do so that a way to ask can be tried, when it cannot."""
     if name in BY_COMMAND and not shutil.which("whois"):
         return "the whois client is not installed: apt-get install whois"
     if WAYS[name].client in JAVASCRIPT and not (shutil.which("node") and (CLIENTS / "node_modules").exists()):

@@ -1,7 +1,7 @@
 """Fixtures: one real PostgreSQL for the whole run, and a database of its own for whatever writes."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from itertools import count
 
@@ -18,6 +18,17 @@ pytest_plugins = ["portal_data"]  # its fixtures
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--rewrite", action="store_true", help="write tests/golden and the README's tables anew")
+    parser.addoption("--no-skips", action="store_true", help="a test that is skipped fails, for want of what it needs")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Let no test be passed over on a machine that is to have all that tests need."""
+    report = yield
+    if report.skipped and item.config.getoption("--no-skips"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped, with --no-skips: {report.longrepr}"
+    return report
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:

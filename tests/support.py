@@ -28,8 +28,6 @@ from whoisd.postgres import Cluster
 
 WHOISD: Final = Path(sys.executable).with_name("whoisd")
 PATIENCE: Final = 20.0  # seconds that a test waits for what must come
-# .ci/run sets it, and installs the clients: there no test is skipped for want of one.
-IN_CI: Final = "CI" in os.environ
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,12 @@
 
 import ast
 import json
+import subprocess
+import sys
 from pathlib import Path
+
+import pytest
+from support import environment
 
 ROOT = Path(__file__).parents[2]
 
@@ -48,3 +53,20 @@ def test_lock_file_of_the_javascript_clients() -> None:
     assert packages.pop("")["dependencies"] == wanted
     assert [name for name, package in packages.items() if "resolved" in package or "integrity" not in package] == []
     assert {name: packages[f"node_modules/{name}"]["version"] for name in wanted} == wanted
+
+
+@pytest.mark.parametrize(("options", "said"), [([], "1 skipped in"), (["--no-skips"], "1 failed in")])
+def test_skips_can_be_forbidden(tmp_path: Path, options: list[str], said: str) -> None:
+    """With --no-skips, as in CI, a test that is skipped fails, and says for want of what; without, it is skipped."""
+    (tmp_path / "test_it.py").write_text("import pytest\ndef test_it(): pytest.skip('no such thing here')\n")
+    ended = subprocess.run(
+        [sys.executable, "-m", "pytest", "-c", ROOT / "pyproject.toml", "-p", "conftest", *options, tmp_path],
+        env=environment({"PYTHONPATH": str(ROOT / "tests"), "PYTEST_ADDOPTS": ""}),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert said in ended.stdout
+    assert "no such thing here" in ended.stdout
+    assert (ended.returncode == 0) == (not options)
