@@ -136,13 +136,15 @@ class Veth(Carrier):
         self._device = device
         self._ends = (near, far)
         near.ip(f"link add {device} type veth peer name {device} netns {far.path}")
-        for end_ in self._ends if trouble else ():
-            _add_netem(end_, device, trouble or Trouble(0, 0))
+        if trouble:
+            for namespace in self._ends:
+                _add_netem(namespace, device, trouble)
 
     def lost(self) -> int:
         """How many packets netem dropped."""
-        statistics = (json.loads(end_.run("tc", "-s", "-j", "qdisc", "show", "dev", self._device)) for end_ in self._ends)
-        return sum(each["drops"] for found in statistics for each in found if each["kind"] == "netem")
+        command = "tc", "-s", "-j", "qdisc", "show", "dev", self._device
+        qdiscs = [qdisc for namespace in self._ends for qdisc in json.loads(namespace.run(*command))]
+        return sum(qdisc["drops"] for qdisc in qdiscs if qdisc["kind"] == "netem")
 
     def close(self) -> None:
         """Leave it to the kernel, which removes both ends with the first of their namespaces."""
@@ -242,7 +244,7 @@ class Link(AbstractContextManager["Link"]):
         self._device = f"link{number}"
         self._ends = (near, far)
         self._trouble = trouble
-        self.near, self.far = ({4: f"10.{number}.0.{end_}", 6: f"fd00:{number}::{end_}"} for end_ in (1, 2))
+        self.near, self.far = ({4: f"10.{number}.0.{host}", 6: f"fd00:{number}::{host}"} for host in (1, 2))
 
     def __enter__(self) -> Self:
         self._carrier = self._lay()
