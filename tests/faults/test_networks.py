@@ -38,6 +38,9 @@ QUERY: Final = b"eksempel.dk\r\n"
 JUNK: Final = b"x" * 50_000
 LONG_TERMS: Final = "\n".join(f"Term {number} of many, so that an answer is several packets." for number in range(60))
 SETTINGS: Final = {
+    "WHOISD_DATABASE__DEADLINE": "20",  # a busy machine is to cost time alone, no answer
+    "WHOISD_SERVER__READ_TIMEOUT": "20",
+    "WHOISD_SERVER__WRITE_TIMEOUT": "20",
     "WHOISD_ANSWER__TERMS": LONG_TERMS,
     "WHOISD_LIMITS__RATE": "0.02",
     "WHOISD_LIMITS__BURST": "3",
