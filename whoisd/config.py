@@ -43,6 +43,7 @@ advertising or to contact people unasked. Queries are limited for each source.""
 LEAST_RATE: Final = 0.001
 MOST_RATE: Final = 1e6
 OTHER_NETWORK: Final = "other"  # what metrics call whatever is in no named network
+_LISTS: Final = ("listen", "network")
 _MAPPED: Final = IPv6Network("::ffff:0:0/96")
 
 
@@ -96,7 +97,7 @@ def _not_empty(value: tuple[object, ...]) -> tuple[object, ...]:
 
 
 def _file(value: Path) -> Path:
-    if not value.name:
+    if not value.name or "\0" in str(value):
         raise ValueError("must name a file")
     return value
 
@@ -390,7 +391,7 @@ def load_settings(file: Path | None = None) -> Settings:
     _check_variables()
     try:
         return Settings(**({"database": {}} | values))  # so that what is missing is its key, not the section
-    except SettingsError:
+    except (SettingsError, RecursionError):  # the second of lists too deep
         raise ConfigError(_unreadable_variables()) from None
     except ValidationError as error:
         raise ConfigError("\n".join(_fault(path, dict(fault)) for fault in error.errors())) from None
@@ -412,7 +413,7 @@ def _read(path: Path) -> dict[str, Any]:
 def _check_variables() -> None:
     """Refuse a variable that bears our prefix and names no section: a misspelt setting would be no setting."""
     faults = [
-        f"{name}: not a setting; sections are {', '.join(sorted(Settings.model_fields))}"
+        f"{_printable(name)}: not a setting; sections are {', '.join(sorted(Settings.model_fields))}"
         for name in sorted(os.environ)
         if name.upper().startswith(ENV_PREFIX)
         and name[len(ENV_PREFIX) :].split("__")[0].lower() not in Settings.model_fields
@@ -422,10 +423,25 @@ def _check_variables() -> None:
 
 
 def _unreadable_variables() -> str:
-    names = [f"{ENV_PREFIX}{section.upper()}" for section in Settings.model_fields]
-    found = ", ".join(name for name in os.environ if name.upper() in names)
-    example = '[{"host": "127.0.0.1", "port": 4343}]' if found.upper() == "WHOISD_LISTEN" else '{"key": "value"}'
-    return f"{found}: is not JSON; a whole section in the environment is written as {example}"
+    """Name the variables that are to be JSON and are not: of a whole section, or of a part of one that is a list."""
+    sections = {f"{ENV_PREFIX}{section.upper()}": section for section in Settings.model_fields}
+    found = {
+        name: section
+        for name in os.environ
+        if (section := sections.get(name.upper().split("__")[0]))
+        and (name.upper() in sections or section in _LISTS)
+        and not _is_json(os.environ[name])
+    }
+    example = '[{"host": "127.0.0.1", "port": 4343}]' if {*found.values()} == {"listen"} else '{"key": "value"}'
+    return f"{_printable(', '.join(found))}: is not JSON; a whole section in the environment is written as {example}"
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _fault(path: Path, fault: Mapping[str, Any]) -> str:
@@ -443,7 +459,12 @@ def _fault(path: Path, fault: Mapping[str, Any]) -> str:
         else "must be a list",
         "missing": f"required; set it there or in the environment as {_variable(place)}",
     }.get(fault["type"], said)
-    return f"{_origin(path, place, missing=missing)}: {'.'.join(place)}: {what}"
+    return f"{_printable(_origin(path, place, missing=missing))}: {_printable('.'.join(place))}: {what}"
+
+
+def _printable(name: str) -> str:
+    """Write a name that may be anything so that it adds no line to a fault, and can be written at all."""
+    return "".join(letter if letter.isprintable() else "?" for letter in name)
 
 
 def _variable(place: Sequence[str]) -> str:

@@ -208,6 +208,7 @@ def test_file_beyond_ascii(file: Path) -> None:
         ),
         (GOOD + "[answer]\noperator = ''\n", "answer.operator: String should have at least 1 character"),
         (GOOD + '[answer]\noperator = "A\\nB"\n', "answer.operator: must be one line"),
+        (GOOD + '[limits]\nfile = "/tmp/a\\u0000b"\n', "limits.file: must name a file"),
         (GOOD + '[answer]\nterms = "A\\rB"\n', "answer.terms: must not hold control characters"),
         (GOOD + '[answer]\nterms = "A\\u2028B"\n', "answer.terms: must not hold control characters"),
     ],
@@ -262,6 +263,17 @@ def test_wrong_types_in_the_file(file: Path, text: str, key: str) -> None:
             "disclosure.in_force_from: must state its offset from UTC, as in 2025-11-03T14:00:00+01:00",
         ),
         ("WHOISD_DATABASE__OWNER_DSN", "hunter2", "database.owner_dsn: must begin with postgresql://"),
+        (
+            "WHOISD_NETWORK__CIDRS",
+            "192.0.2.0/24",
+            'is not JSON; a whole section in the environment is written as {"key": "value"}',
+        ),
+        (
+            "WHOISD_LISTEN__TRUSTED",
+            "10.0.0.0/8",
+            'is not JSON; a whole section in the environment is written as [{"host": "127.0.0.1", "port": 4343}]',
+        ),
+        ("WHOISD_LOG", "[" * 100_000, 'is not JSON; a whole section in the environment is written as {"key": "value"}'),
     ],
 )
 def test_faults_in_the_environment(
@@ -282,6 +294,25 @@ def test_all_faults_at_once(monkeypatch: pytest.MonkeyPatch, file: Path) -> None
         [str(file), "log.level"],
         ["WHOISD_SERVER__GRACE", "server.grace"],
     ]
+
+
+def test_unreadable_variables_are_named_alone(monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
+    """What is said to be no JSON is what is none; a section beside it that is JSON is not named with it."""
+    file.write_text(GOOD)
+    monkeypatch.setenv("WHOISD_LOG", '{"level": "debug"}')
+    monkeypatch.setenv("WHOISD_SERVER__GRACE", "fast")
+    monkeypatch.setenv("WHOISD_METRICS", "off")
+    assert [fault.split(":")[0] for fault in faults(file)] == ["WHOISD_METRICS"]
+
+
+def test_names_add_no_line(monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
+    """A key or a variable whose name holds line ends, or is no text, is one fault in one line that can be written."""
+    file.write_text(GOOD + '"a\\nb\\u001b" = 1\n')
+    assert faults(file) == [f"{file}: database.a?b?: not a setting; the README lists them all"]
+    monkeypatch.setitem(os.environ, "WHOISD_SERVER__A\nB", "1")
+    assert faults(file)[0] == "WHOISD_SERVER__A?B: server.a?b: not a setting; the README lists them all"
+    monkeypatch.setitem(os.environ, "WHOISD_A\nB\udcff", "1")
+    assert faults(file) == [f"WHOISD_A?B?: not a setting; sections are {SECTIONS}"]
 
 
 def test_missing_file(file: Path) -> None:
