@@ -4,7 +4,7 @@ HOST ?= 127.0.0.1
 PORT ?= 4343
 BIN = .venv/bin
 
-.PHONY: install clients sandbox bench bench-load check test faults format lock clean
+.PHONY: install clients sandbox bench bench-load check test faults fuzz fuzz-targets fuzz-wire fuzz-replay format lock clean
 
 install: .venv/installed
 
@@ -50,15 +50,37 @@ test: install $(if $(shell command -v npm),clients)
 faults: install
 	$(BIN)/pytest tests/faults
 
+# Each target of tests/fuzz for so many seconds, guided by coverage; then a great many odd clients at a running server.
+SECONDS = 60
+TARGETS =
+CONNECTIONS = 100000
+SEED = 0
+fuzz: fuzz-targets fuzz-wire
+
+fuzz-targets: .venv/fuzz
+	PYTHONPATH=tests $(BIN)/python -m fuzz.run --seconds $(SECONDS) --seed $(SEED) $(TARGETS)
+
+fuzz-wire: install
+	$(BIN)/pytest -s tests/faults/test_wire.py --connections $(CONNECTIONS) --seed $(SEED)
+
+# What an input does to its target; needs nothing but what the tests need.
+fuzz-replay: install
+	PYTHONPATH=tests $(BIN)/python -m fuzz.run --replay $(FILE)
+
+.venv/fuzz: .venv/installed requirements-fuzz.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-fuzz.lock
+	@touch $@
+
 format: install
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-# Pin the newest versions that pyproject.toml admits: everything, and of the same what serving needs.
+# Pin the newest versions that pyproject.toml admits: everything, of the same what serving needs, and for fuzzing the fuzzer.
 COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url
 lock: install
-	$(COMPILE) --all-extras --upgrade --output-file requirements.lock pyproject.toml
+	$(COMPILE) --extra dev --upgrade --output-file requirements.lock pyproject.toml
 	$(COMPILE) --extra build --constraint requirements.lock --no-annotate --output-file requirements-server.lock pyproject.toml
+	$(COMPILE) --extra fuzz --constraint requirements.lock --no-annotate --upgrade-package atheris --output-file requirements-fuzz.lock pyproject.toml
 
 clean:
 	rm -rf .venv tests/clients/node_modules

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -38,12 +39,13 @@ def test_every_ignored_check_has_its_reason() -> None:
     assert [line for line in ignores.splitlines() if line.strip() and "#" not in line] == []
 
 
-def test_lock_files_agree() -> None:
-    """What a server is installed from is a part of what is tested: the same versions, with the same hashes."""
-    pins = {
-        line for line in (ROOT / "requirements-server.lock").read_text().splitlines() if not line.lstrip().startswith("#")
-    }
-    assert pins <= set((ROOT / "requirements.lock").read_text().splitlines())
+@pytest.mark.parametrize(("name", "besides"), [("requirements-server.lock", ""), ("requirements-fuzz.lock", "atheris")])
+def test_lock_files_agree(name: str, besides: str) -> None:
+    """What a server is installed from, and what is fuzzed, is what is tested: the same versions, with the same hashes."""
+    tested = (ROOT / "requirements.lock").read_text(encoding="utf-8")
+    pins = re.findall(r"^\S.*(?:\n    --hash.*)+$", (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE)
+    assert pins
+    assert [pin.split("==")[0] for pin in pins if f"{pin}\n" not in tested] == ([besides] if besides else [])
 
 
 def test_lock_file_of_the_javascript_clients() -> None:
