@@ -19,6 +19,8 @@ pytest_plugins = ["portal_data"]  # its fixtures
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--rewrite", action="store_true", help="write tests/golden and the README's tables anew")
     parser.addoption("--no-skips", action="store_true", help="a test that is skipped fails, for want of what it needs")
+    parser.addoption("--connections", type=int, default=10_000, help="odd clients that tests/faults/test_wire.py sends")
+    parser.addoption("--seed", type=int, default=0, help="which odd clients")
 
 
 @pytest.hookimpl(wrapper=True)
