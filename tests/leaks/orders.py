@@ -1,0 +1,285 @@
+"""Gives every order that the command line takes, good and bad, to a sound database and to a broken one; hears all of it."""
+
+import gzip
+import json
+import os
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from leaks.breaks import REFUSALS, broken
+from leaks.ear import Ear
+from leaks.forks import Commands, Ran
+from leaks.oracle import Question, Way
+from leaks.registry import (
+    LINKED,
+    OTHER_REGISTRAR,
+    REGISTRAR,
+    STAFF,
+    STATUSES,
+    USER,
+    Field,
+    Person,
+    domain_record,
+    line,
+)
+from leaks.talk import LATER
+from support import Database
+
+DONE, FAILED, MISUSED, UNKNOWN = 0, 1, 2, 3
+EVIDENCE: Final = ("--evidence", "Handelsregister, set 2026-11-20")
+
+
+class Orders:
+    """The commands over a database; each must end with the status that is expected of it."""
+
+    def __init__(self, ear: Ear, commands: Commands, database: Database, folder: Path, **settings: str) -> None:
+        self.ear = ear
+        self.folder = folder
+        self._commands = commands
+        self._settings = {
+            "WHOISD_DATABASE__DSN": database.reader,
+            "WHOISD_DATABASE__OWNER_DSN": database.owner,
+            "WHOISD_LIMITS__FILE": str(folder / "sources"),
+            "WHOISD_LOG__LEVEL": "debug",
+        } | settings
+
+    def start(self, *arguments: str | Path) -> None:
+        self._commands.start(*arguments, settings=self._settings)
+
+    def give(
+        self,
+        way: Way,
+        *arguments: str | Path,
+        status: int | Collection[int] = DONE,
+        known: Collection[str] = (),
+        stdin: bytes = b"",
+    ) -> Ran:
+        """Give an order, and hear what it says on standard output and standard error, of which nobody knew but these."""
+        ran = self._commands.run(*arguments, settings=self._settings, stdin=stdin)
+        return self.hear(ran, way, *arguments, status=status, known=known)
+
+    def hear(
+        self, ran: Ran, way: Way, *arguments: str | Path, status: int | Collection[int] = DONE, known: Collection[str] = ()
+    ) -> Ran:
+        """Hear how an order ended."""
+        expected = (status,) if isinstance(status, int) else status
+        assert ran.status in expected, (arguments, ran)
+        assert b"Traceback" not in ran.wrong, (arguments, ran)
+        for said in (ran.said, ran.wrong):
+            self.ear.hear(way, said, known, where=" ".join(map(str, arguments)))
+        return ran
+
+    def query(self, question: Question, *, sound: bool = True) -> None:
+        """`whoisd query`: an answer on standard output, and its event on standard error."""
+        options = f"--charset={'utf-8' if question.utf_8 else 'latin1'}{' --show-handles' * question.show_handles}"
+        text = f"{options} {question.domain}.dk"
+        words = text if question.utf_8 else os.fsdecode(text.encode("iso-8859-1"))
+        ran = self._commands.run("query", "--", words, settings=self._settings)
+        assert ran.status == DONE or not sound, ran
+        self.ear.hear_answer(ran.said, question, where=f"query {text}", sound=sound)
+        self.ear.hear(Way.LOG, ran.wrong, {question.domain}, where=f"query {text}")
+
+
+# --- a sound database ------------------------------------------------------------------------------------------------
+
+
+def look(orders: Orders, people: Collection[Person], *, in_force: bool = True) -> None:
+    """Every order that only reads, about these."""
+    for number, person in enumerate(people):
+        orders.query(Question(person, STATUSES[number % 3], utf_8=number % 2 > 0, in_force=in_force))
+        for status in ("active", "deactivated")[: 1 + number % 2]:
+            charset = ("utf-8", "iso-8859-1")[number % 2]
+            name = person.domain(status)
+            orders.give(Way.EXPLAIN, "explain", "--charset", charset, name, known=person.domains.values())
+        orders.give(Way.REGISTRANT, "registrant", "show", person.handle, known={person.handle.lower()})
+    for form in ("table", "csv", "json"):
+        orders.give(
+            Way.LOAD, "report", "disclosure", "--format", form, "--at", LATER if form == "csv" else "2025-01-01T00:00Z"
+        )
+    before = orders.folder / "before.json"
+    before.write_bytes(orders.give(Way.LOAD, "report", "disclosure", "--format", "json").said)
+    orders.give(Way.LOAD, "report", "disclosure", "--changes-from", before)
+    for arguments in (("migrate",), ("check",), ("--help",), ("--version",)):
+        orders.give(Way.LOAD, *arguments)
+    orders.give(Way.LOAD, "bans", "list", status=(DONE, FAILED, MISUSED))  # whether or not there was a server
+
+
+def misuse(orders: Orders, person: Person) -> None:
+    """Orders that cannot be done, among them files in the place of others: what they hold is not told."""
+    record, folder = person.record, orders.folder
+    mistaken = folder / "mistaken.json"
+    for text in (orders.ear.registry.file(), line(record), json.dumps({"report": record["email"]}).encode()):
+        mistaken.write_bytes(text)
+        orders.give(Way.LOAD, "report", "disclosure", "--changes-from", mistaken, status=FAILED)
+    toml = folder / "mistaken.toml"
+    for text in (orders.ear.registry.file(), *_mistaken_settings(record)):
+        toml.write_bytes(text)
+        for command in (("check",), ("serve",)):
+            orders.give(Way.LOAD, *command, "--config", toml, status=MISUSED)
+    handle = person.handle
+    orders.give(Way.REGISTRANT, "registrant", "show", f"{handle}-X", status=FAILED, known={handle.lower()})
+    orders.give(Way.EXPLAIN, "explain", "findes-ikke.dk", status=FAILED)
+
+
+def _mistaken_settings(record: Any) -> Iterator[bytes]:
+    email, name = json.dumps(record["email"]), json.dumps(record["name"])
+    network = f"[[network]]\nname = {name}\ncidrs = [{email}]"
+    yield f"[log]\nlevel = {email}\n[disclosure]\nin_force_from = {name}\n{network}".encode()
+    yield f'[database]\ndsn = {email}\nowner_dsn = {name}\n[answer]\nterms = {email[:-1]}\\u0000"'.encode()
+    yield f"[database]\ndsn = {email[:-3]}\n".encode()
+
+
+def decide(orders: Orders, person: Person, others: Collection[Person]) -> None:
+    """Decide by hand on one abroad, by whom it may be and by whom not; on others, of whom it may not be."""
+    known = {person.handle.lower()}
+    order = ("registrant", "classify", person.handle, "--sole-proprietorship")
+    by = ("--by", f"staff:{STAFF}", *EVIDENCE)
+    orders.give(Way.LOAD, "portal", "convert", "--dry-run")
+    orders.give(Way.LOAD, "portal", "convert")
+    orders.give(Way.REGISTRANT, *order, "yes", *by, known=known)
+    orders.give(Way.REGISTRANT, *order, "no", "--by", USER, *EVIDENCE, known=known)
+    for who in ("staff:nobody", LINKED, "NOBODY-1"):
+        orders.give(Way.REGISTRANT, *order, "no", "--by", who, *EVIDENCE, status=FAILED, known=known)
+    orders.give(Way.REGISTRANT, *order, "no", *by[:2], "--evidence", " ", status=MISUSED, known=known)
+    orders.give(Way.REGISTRANT, "registrant", "show", person.handle, known=known)
+    for other in others:
+        refused = ("registrant", "classify", other.handle, "--sole-proprietorship", "yes", *by)
+        orders.give(Way.REGISTRANT, *refused, status=FAILED, known={other.handle.lower()})
+    for form in ("table", "csv"):
+        orders.give(Way.PORTAL, "portal", "affected", "--format", form, known=_objects(orders.ear))
+    orders.give(Way.PORTAL, "portal", "affected", "--account", OTHER_REGISTRAR, known=())
+    first, second = orders.ear.registry.people[:2]
+    for text, known in (
+        (f"registrant:{first.handle}", {first.handle.lower()}),
+        (second.domain(), {*second.domains.values()}),
+    ):
+        orders.give(Way.PORTAL, "portal", "take-over", REGISTRAR, text, known=known)
+        orders.give(Way.PORTAL, "portal", "take-over", OTHER_REGISTRAR, text, status=FAILED, known=known)
+
+
+def _objects(ear: Ear) -> set[str]:
+    """What linked users hold roles on."""
+    first, second = ear.registry.people[:2]
+    return {first.handle.lower(), second.domains["active"]}
+
+
+# --- loads -----------------------------------------------------------------------------------------------------------
+
+
+def faults(person: Person) -> Iterator[bytes]:
+    """Lines that are faults, with tokens in each: in the values, in the names of fields, or in what is no record."""
+    record = dict(person.record)
+    token = person.token(Field.NAME)
+    for name, value in record.items():
+        text = value if isinstance(value, str) and "@" in value else token
+        for wrong in (
+            f"{text}\n",
+            f"{text} " * 30,
+            [text],
+            {text: text},
+            f"{text}: no entries found for the selected source.",
+        ):
+            yield line(record | {name: wrong})
+    yield line(record | {"type": token})
+    yield line(record | {f"{token} {record['email']}": token})
+    yield line(record | {"vat_number": "DK12345678", "country": "DK", "cvr_locked": True})
+    whole = line(record)
+    yield whole[:-20] + b"\n"
+    yield whole.replace(b'"city"', b'"name"')
+    yield whole.decode().encode("iso-8859-1")
+    yield token.encode() + b"\n"
+    yield json.dumps([record]).encode() + b"\n"
+    yield line(record | {"name": token * 10_000})
+    sound = domain_record("prøve.dk", "active", person.handle)
+    for name, wrong in (
+        *(("name", record["email"]), ("name", f"{token}.{token}.dk"), ("expires", token), ("registered", record["phone"])),
+        *(("nameservers", [record["email"], f"{token} x"]), ("registrar", token), ("registrant", record["email"])),
+        *(("period_years", token), ("status", token), ("vid", token)),
+    ):
+        yield line(sound | {name: wrong})
+    yield line({"type": "object_role", "holder": LINKED, "role": "proxy", "object": f"registrant:{record['email']}"})
+    yield line({"type": "object_role", "holder": token, "role": token, "object": token})
+
+
+def between_records(person: Person, other: Person) -> Iterator[bytes]:
+    """Lines that are sound alone, and faults together: keys that are given twice, and references that lead nowhere."""
+    yield from person.lines()
+    yield from person.lines()
+    handle = other.handle
+    yield line(domain_record("prøve.dk", "active", handle) | {"registrar": handle})
+    yield line({"type": "portal_user", "handle": handle, "account": handle})
+    yield line({"type": "object_role", "holder": handle, "role": "proxy", "object": f"registrant:{handle}X"})
+    yield line({"type": "object_role", "holder": LINKED, "role": "proxy", "object": f"domain:{other.domain('reserved')}"})
+
+
+def load_badly(orders: Orders, *, rounds: int = 1) -> None:
+    """Files that a load refuses, of each kind; and those that it takes, with doubts and with warnings."""
+    registry, folder = orders.ear.registry, orders.folder
+    person, other = registry.spare
+    lines = [*faults(person)]
+    for at in range(0, len(lines), 90):  # beyond 100 faults it does not look
+        bad = folder / "bad.jsonl"
+        bad.write_bytes(b"".join(lines[at : at + 90]))
+        orders.give(Way.LOAD, "load", bad, status=FAILED)
+    bad.write_bytes(b"".join(between_records(person, other)))
+    orders.give(Way.LOAD, "load", bad, status=FAILED)
+    orders.give(Way.LOAD, "load", "-", status=FAILED, stdin=bad.read_bytes())
+    bad.write_bytes(gzip.compress(registry.file())[:-100])
+    orders.give(Way.LOAD, "load", bad, status=FAILED)
+    bad.write_bytes(line(dict(person.record) | {"country": "DE", "cvr_locked": False}))
+    orders.give(Way.LOAD, "load", "--dry-run", bad)  # with a doubt about the VAT number
+    orders.give(Way.LOAD, "load", "--mode", "replace", bad, status=FAILED)
+    everything = folder / "registry.jsonl"
+    orders.give(Way.LOAD, "load", "--dry-run", "--mode", "replace", everything)
+    for _ in range(rounds):
+        orders.give(Way.LOAD, "load", everything)
+
+
+def less_protected(orders: Orders, person: Person, protected: Person) -> None:
+    """A load that says otherwise than was decided by hand, and lifts a protection: it warns of both; a dry run."""
+    file = orders.folder / "less.jsonl"
+    changed: list[dict[str, Any]] = [{"sole_proprietorship": True}, {"country": "DK"}, {}]
+    whose = (person, person, protected)
+    for who, change in zip(whose, changed, strict=True):
+        file.write_bytes(line(dict(who.record) | change | {"address_protection": False}))
+        ran = orders.give(Way.LOAD, "load", "--dry-run", file)
+        assert b"warning: " in ran.wrong, ran
+
+
+def write_in_trouble(orders: Orders, database: Database, person: Person) -> None:
+    """Writes that PostgreSQL refuses with the row in its error."""
+    new = orders.folder / "new.jsonl"
+    new.write_bytes(b"".join(orders.ear.registry.spare[0].lines()))
+    classify = ("registrant", "classify", person.handle, "--sole-proprietorship", "yes", "--by", f"staff:{STAFF}", *EVIDENCE)
+    for sql in REFUSALS.values():
+        with broken(database, *sql):
+            orders.give(Way.LOAD, "load", new, status=FAILED)
+            orders.give(Way.REGISTRANT, *classify, status=FAILED, known={person.handle.lower()})
+
+
+# --- a broken database -----------------------------------------------------------------------------------------------
+
+
+def in_trouble(orders: Orders, person: Person) -> list[Callable[[], object]]:
+    """Every order that reads, for a database that is not sound: it may fail, or not."""
+    give, either = orders.give, (DONE, FAILED)
+    handle, domains = person.handle, person.domains.values()
+    return [
+        lambda: orders.query(Question(person), sound=False),
+        lambda: give(Way.EXPLAIN, "explain", person.domain(), status=either, known=domains),
+        lambda: give(Way.REGISTRANT, "registrant", "show", handle, status=either, known={handle.lower()}),
+        lambda: give(Way.LOAD, "report", "disclosure", "--format", "json", status=either),
+    ]
+
+
+def probe(orders: Orders, port: int, person: Person) -> None:
+    """`whoisd probe` of a server: it finds what it was told to look for, or not, and quotes no more of the answer."""
+    email = person.token(Field.EMAIL)
+    known = {*person.domains.values(), email}
+    target, asked = f"127.0.0.1:{port}", ("--", "--charset=utf-8", "--show-handles", person.domain())
+    orders.give(Way.PROBE, "probe", "--expect", email, target, *asked, known=known)
+    orders.give(Way.PROBE, "probe", "--absent", email, target, *asked, status=MISUSED, known=known)
+    orders.give(Way.PROBE, "probe", "--expect", "nothing of the sort", target, *asked, status=MISUSED, known=known)
+    orders.give(Way.PROBE, "probe", "--timeout", "0.0001", target, *asked, status=MISUSED, known=known)
+    orders.give(Way.PROBE, "probe", target, "--", "--bad", person.domain(), status=UNKNOWN, known=known)
