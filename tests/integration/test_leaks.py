@@ -98,6 +98,7 @@ def test_nothing_leaks(registry: Registry, commands: Commands, empty_database: D
         hunt.trouble(talk, hunt.people[0], orders_of_each=1)
         hunt.disturb(talk, 0.5)
         hunt.ask_before_the_rules(talk)
-    hunt.order()
+        hunt.hurry(talk)
+    hunt.order(4)
     hunt.write()
     hunt.judge()

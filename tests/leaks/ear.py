@@ -35,11 +35,9 @@ class Ear:
         return found
 
     def hear_answer(self, said: bytes, question: Question, *, where: str, sound: bool = True) -> None:
-        """Hold an answer to what is public, which it must say too; in trouble (not `sound`) it may say less, or fail."""
+        """Hold an answer to what is public, which it must say too; where the database is not `sound` it may say less."""
         if said == FAILURE:
             self.failures += 1
-            if sound:
-                self.wrong.append(f"{where}: a temporary failure")
             return
         public = visible(question)
         found = self.hear(Way.ANSWER, said, public, where=f"{where} {question}")

@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,6 +28,7 @@ from leaks.talk import LATER
 from support import Database
 
 DONE, FAILED, MISUSED, UNKNOWN = 0, 1, 2, 3
+PATIENT: Final = "10"  # seconds for a lookup: a busy machine is no reason to answer less
 EVIDENCE: Final = ("--evidence", "Handelsregister, set 2026-11-20")
 
 
@@ -42,10 +44,18 @@ class Orders:
             "WHOISD_DATABASE__OWNER_DSN": database.owner,
             "WHOISD_LIMITS__FILE": str(folder / "sources"),
             "WHOISD_LOG__LEVEL": "debug",
+            "WHOISD_DATABASE__DEADLINE": PATIENT,
         } | settings
 
-    def start(self, *arguments: str | Path) -> None:
+    @contextmanager
+    def given(self, way: Way, *arguments: str | Path, known: Collection[str] = ()) -> Iterator[None]:
+        """Give an order, and hear at the end of what happens meanwhile how it ended: done or not."""
         self._commands.start(*arguments, settings=self._settings)
+        try:
+            yield
+        finally:
+            ran = self._commands.wait()
+        self._hear(ran, way, *arguments, status=(DONE, FAILED), known=known)
 
     def give(
         self,
@@ -57,9 +67,9 @@ class Orders:
     ) -> Ran:
         """Give an order, and hear what it says on standard output and standard error, of which nobody knew but these."""
         ran = self._commands.run(*arguments, settings=self._settings, stdin=stdin)
-        return self.hear(ran, way, *arguments, status=status, known=known)
+        return self._hear(ran, way, *arguments, status=status, known=known)
 
-    def hear(
+    def _hear(
         self, ran: Ran, way: Way, *arguments: str | Path, status: int | Collection[int] = DONE, known: Collection[str] = ()
     ) -> Ran:
         """Hear how an order ended."""
@@ -176,7 +186,7 @@ def faults(person: Person) -> Iterator[bytes]:
         for wrong in (
             f"{text}\n",
             f"{text} " * 30,
-            [text],
+            [text] * 4,
             {text: text},
             f"{text}: no entries found for the selected source.",
         ):
@@ -213,7 +223,7 @@ def between_records(person: Person, other: Person) -> Iterator[bytes]:
     yield line({"type": "object_role", "holder": LINKED, "role": "proxy", "object": f"domain:{other.domain('reserved')}"})
 
 
-def load_badly(orders: Orders, *, rounds: int = 1) -> None:
+def load_badly(orders: Orders) -> None:
     """Files that a load refuses, of each kind; and those that it takes, with doubts and with warnings."""
     registry, folder = orders.ear.registry, orders.folder
     person, other = registry.spare
@@ -221,7 +231,8 @@ def load_badly(orders: Orders, *, rounds: int = 1) -> None:
     for at in range(0, len(lines), 90):  # beyond 100 faults it does not look
         bad = folder / "bad.jsonl"
         bad.write_bytes(b"".join(lines[at : at + 90]))
-        orders.give(Way.LOAD, "load", bad, status=FAILED)
+        ran = orders.give(Way.LOAD, "load", bad, status=FAILED)
+        assert len(ran.wrong.splitlines()) >= len(lines[at : at + 90])  # each is a fault
     bad.write_bytes(b"".join(between_records(person, other)))
     orders.give(Way.LOAD, "load", bad, status=FAILED)
     orders.give(Way.LOAD, "load", "-", status=FAILED, stdin=bad.read_bytes())
@@ -232,8 +243,14 @@ def load_badly(orders: Orders, *, rounds: int = 1) -> None:
     orders.give(Way.LOAD, "load", "--mode", "replace", bad, status=FAILED)
     everything = folder / "registry.jsonl"
     orders.give(Way.LOAD, "load", "--dry-run", "--mode", "replace", everything)
-    for _ in range(rounds):
-        orders.give(Way.LOAD, "load", everything)
+    orders.give(Way.LOAD, "load", everything)
+
+
+def sandbox_badly(orders: Orders) -> None:
+    """A sandbox that is to load a file of faults besides its own."""
+    bad = orders.folder / "bad.jsonl"
+    bad.write_bytes(b"".join(faults(orders.ear.registry.spare[0])))
+    orders.give(Way.LOAD, "sandbox", "--port", "0", "--data", bad, status=FAILED)
 
 
 def less_protected(orders: Orders, person: Person, protected: Person) -> None:

@@ -96,9 +96,11 @@ def one_fact_off() -> Iterator[tuple[Facts, Emails]]:
 
 
 def everyone() -> Iterator[tuple[Facts, Emails]]:
-    """Every combination of facts that a load takes, and those above."""
+    """Every combination of facts that a load takes, CVR forms with codes of all sorts, and those above."""
     emails = cycle(Emails)
     yield from one_fact_off()
+    for code in (*range(10, 300, 5), 81, 151):
+        yield DANISH._replace(cvr_form=code), Emails.PRIMARY
     for facts in map(Facts._make, product(*_VALUES.values())):
         if facts.possible:
             yield facts, next(emails)

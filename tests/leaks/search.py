@@ -63,11 +63,14 @@ class Search:
                     self._forms[form[:HEAD]].append((form, token))
 
     def find(self, said: bytes) -> set[str]:
-        """Return the tokens that are in this."""
-        said = re.sub(rb"\\+", rb"\\", said.lower())
-        heads = self._forms.keys() & {said[at : at + HEAD] for at in range(len(said))}
-        found = {token for head in heads for form, token in self._forms[head] if _holds(said, form)}
-        return found | {self._words[word] for word in self._words.keys() & set(_WORD.findall(said))}
+        """Return the tokens that are in this; none goes on over the end of a line."""
+        return set().union(*map(self._find, said.lower().split(b"\n")))
+
+    def _find(self, line: bytes) -> set[str]:
+        line = re.sub(rb"\\+", rb"\\", line)
+        heads = self._forms.keys() & {line[at : at + HEAD] for at in range(len(line))}
+        found = {token for head in heads for form, token in self._forms[head] if _holds(line, form)}
+        return found | {self._words[word] for word in self._words.keys() & set(_WORD.findall(line))}
 
 
 def _holds(said: bytes, form: bytes) -> bool:
