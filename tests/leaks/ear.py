@@ -23,6 +23,11 @@ class Ear:
         self.failures = 0  # answers that were temporary failures
         self._search = Search(registry.fields)
 
+    def expect(self, fulfilled: object, what: object) -> None:
+        """Note what is not as it must be, and go on: what is said of it is of interest too."""
+        if not fulfilled:
+            self.wrong.append(f"not as it must be: {what}")
+
     def hear(self, way: Way, said: bytes | str, known: Collection[str] = (), *, where: str) -> set[str]:
         """Hold what was said to what may leave by this way; `known` are the tokens that whoever reads it has already."""
         data = said.encode() if isinstance(said, str) else said
