@@ -40,8 +40,8 @@ def test_every_combination(commands: Commands, empty_database: Database, tmp_pat
     hunt = Hunt(Ear(registry), commands, empty_database, tmp_path)
     hunt.load()
     with hunt.talk(SOUND | BY_NOBODY) as talk:
-        hunt.ask(talk)
-        hunt.ask_before_the_rules(talk, step=7)
+        hunt.ask(talk, ways=2)
+        hunt.ask_before_the_rules(talk, step=10)
     hunt.order(12)
     hunt.judge(Way.PORTAL, Way.AUDIT)
 

@@ -46,9 +46,9 @@ class Hunt:
 
     # --- the server ---------------------------------------------------------------------------------------------------
 
-    def ask(self, server: Talk) -> None:
+    def ask(self, server: Talk, ways: int = 3) -> None:
         """Ask the server for everything, be refused, reload badly and lose a worker."""
-        talk.ask_everything(self.ear, server, in_force=True)
+        talk.ask_everything(self.ear, server, in_force=True, ways=ways)
         assert self.ear.emails > 30  # answers that show one
         assert self.ear.failures == 0
         talk.ask_otherwise(self.ear, server)
