@@ -38,6 +38,7 @@ class Cluster:
         self.directory = directory.absolute()
         self._data = self.directory / "data"
         self._log = self.directory / "postgresql.log"
+        self._log_begins = 0  # of this start, in bytes
         self._process: subprocess.Popen[bytes] | None = None
         self._as_account = _unprivileged()
         self._settings = dict(settings or {}) | ({} if durable else {"fsync": "off", "synchronous_commit": "off"})
@@ -72,6 +73,7 @@ class Cluster:
             **self._settings,
         }
         with self._log.open("ab") as log:
+            self._log_begins = log.tell()
             self._process = process = subprocess.Popen(  # noqa: S603 - a program of ours
                 [self._binaries / "postgres", "-D", self._data, *(f"--{k}={v}" for k, v in settings.items())],
                 stdin=subprocess.DEVNULL,
@@ -161,7 +163,9 @@ class Cluster:
         while not self._is_ready():
             if process.poll() is not None or time.monotonic() > deadline:
                 self.stop()
-                tail = "\n".join(self._log.read_text(errors="replace").splitlines()[-10:])
+                # Of this start alone: what was logged before it may quote a row.
+                said = self._log.read_bytes()[self._log_begins :].decode(errors="replace")
+                tail = "\n".join(said.splitlines()[-10:])
                 raise SandboxError(f"PostgreSQL did not start in {self.directory}; its log ends:\n{tail}")
             time.sleep(0.05)
 

@@ -1,5 +1,6 @@
 """The sandbox as a newcomer meets it: one command, a folder that goes or stays, and every rule at work in its data."""
 
+import asyncio
 import os
 import re
 import shutil
@@ -12,13 +13,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import asyncpg
 import orjson
 import pytest
 from stdnum.dk import cvr
 from support import PATIENCE, WHOISD, Service, environment, fields, receive, run_whoisd
 
 from whoisd.disclosure import Reason
-from whoisd.postgres import temporary_folder
+from whoisd.errors import SandboxError
+from whoisd.postgres import Cluster, temporary_folder
 
 SANDBOX = Path(__file__).parents[2] / "sql" / "sandbox.jsonl"
 
@@ -155,6 +158,32 @@ def test_port_in_use_is_said_before_anything_is_made(service: Service) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root runs PostgreSQL as another account")
+def test_failed_start_tells_nothing_of_the_one_before() -> None:
+    """Of a PostgreSQL that does not start the log is told from that start on: before it stands what quotes a row."""
+
+    async def refuse() -> None:
+        superuser = await asyncpg.connect(cluster.dsn("postgres", "postgres"))
+        await superuser.execute("CREATE TABLE people (name text CHECK (name = 'nobody'))")
+        with pytest.raises(asyncpg.CheckViolationError):
+            await superuser.execute("INSERT INTO people VALUES ('Hemmelig')")
+        superuser.terminate()
+
+    with temporary_folder() as folder:
+        cluster = Cluster(folder / "postgresql")
+        cluster.start()
+        try:
+            asyncio.run(refuse())
+            assert cluster._process
+            cluster._process.send_signal(signal.SIGQUIT)  # in a hurry, so that it logs little more
+            cluster._process.wait(PATIENCE)
+        finally:
+            cluster.stop()
+        assert "Hemmelig" in cluster._log.read_text()
+        with pytest.raises(SandboxError, match="invalid value for parameter") as told:
+            Cluster(folder / "postgresql", settings={"shared_buffers": "all"}).start()
+    assert "Hemmelig" not in str(told.value)
+
+
 def test_directory_that_the_account_cannot_enter() -> None:
     """Run by root in a folder that PostgreSQL's account may not enter: says so and what to do, and changes no permission."""
     with tempfile.TemporaryDirectory() as closed:
