@@ -45,7 +45,7 @@ class Ear:
             self.failures += 1
             return
         public = visible(question)
-        found = self.hear(Way.ANSWER, said, public, where=f"{where} {question}")
+        found = self.hear(Way.ANSWER, said, public, where=f"{where} about {question.person.handle}")
         self.emails += any(self.registry.fields[token] in EMAILS for token in found)
         if missing := sound and public - found:
-            self.wrong.append(f"{where}: does not say {missing} of {question}")
+            self.wrong.append(f"{where}: does not say {missing} of {question.person.handle}")

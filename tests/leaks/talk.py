@@ -47,6 +47,7 @@ class Talk(Service):
         self._ear = ear
         self._file = folder / "whoisd.toml"
         self._sources = folder / "sources"
+        self._ports: list[int] = []  # of the plain listener and of the balancers'
         self.typed: set[str] = set()  # tokens that clients sent as names
         self._notified = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._notified.bind(str(folder / "notify"))
@@ -102,7 +103,8 @@ class Talk(Service):
 
     def send(self, data: bytes, source: str = "", *, proxied: bool = False) -> bytes:
         """Everything until the server closes; nothing more where it resets."""
-        port = self.events("server.listening")[proxied]["port"]
+        self._ports = self._ports or [event["port"] for event in self.events("server.listening")]
+        port = self._ports[proxied]
         with socket.create_connection(("127.0.0.1", port), PATIENCE, (source, 0) if source else None) as client:
             client.sendall(data)
             return receive(client)
