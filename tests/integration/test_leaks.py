@@ -72,8 +72,8 @@ def test_found_in_every_disguise(disguise: Callable[[str], bytes], token: str) -
 def test_no_false_alarm() -> None:
     """A number within a longer one is none, nor are two letters within a word, nor a text that lacks the last letter."""
     search = Search(["28472064", "TV", "hjkzrtwqpxcv"])
-    assert search.find(b"128472064 284720641 tvist atv hjkzrtwqpxc") == set()
-    assert search.find(b"a28472064, TV") == {"28472064", "TV"}
+    assert search.find(b"128472064 284720641 tvist atv hjkzrtwqpxc \xc3\xa6tv tv\xe6 \0tv\0") == set()
+    assert search.find(b"a28472064: TV\r\n") == {"28472064", "TV"}
 
 
 def test_every_token_is_planted(registry: Registry) -> None:

@@ -13,7 +13,8 @@ from typing import Final
 from urllib.parse import quote_from_bytes
 
 HEAD: Final = 8  # letters of a disguise by which it is recognised; what is shorter must be a word of its own
-_WORD: Final = re.compile(rb"(?<![a-z0-9])[a-z]{2}(?![a-z0-9])")
+# Between marks or spaces: in a text of other letters, or in no text, any two bytes may look like one.
+_WORD: Final = re.compile(rb"""(?<![^\s"'=:,(\[>])[a-z]{2}(?![^\s"'.,;)\]<])""")
 
 
 def _base64(data: bytes) -> Iterator[bytes]:
