@@ -48,6 +48,10 @@ class Poller:
         if self._watchers.pop(descriptor, None):
             self._epoll.unregister(descriptor)
 
+    def drop(self, descriptor: int) -> None:
+        """Forget a socket that is about to be closed, and that no other descriptor leads to: the kernel does the rest."""
+        self._watchers.pop(descriptor, None)
+
     def close(self) -> None:
         """Watch nothing any more; idempotent."""
         if not self._epoll.closed:
