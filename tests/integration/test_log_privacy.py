@@ -136,7 +136,7 @@ def test_hash_is_the_networks(sandbox_database: Database) -> None:
 
 @pytest.mark.parametrize("proxied", [False, True])
 def test_client_that_is_gone_before_it_is_accepted(sandbox_database: Database, proxied: bool) -> None:
-    """A connection that was reset while it waited is `client_gone`, of nobody: its address is gone with it."""
+    """A connection that was reset while it waited is `client_gone`, of whom it was."""
     with Service(sandbox_database.reader, SETTINGS) as service:
         workers = [pid for name, pid in service.pids().items() if name != "observer"]
         port = service.events("server.listening")[proxied]["port"]
@@ -149,7 +149,8 @@ def test_client_that_is_gone_before_it_is_accepted(sandbox_database: Database, p
         for pid in workers:
             os.kill(pid, signal.SIGCONT)
         service.wait_for_event("query", 5)
-        assert [(event["outcome"], "client" in event) for event in service.events("query")] == [("client_gone", False)] * 5
+        said = [(event["outcome"], event.get("client")) for event in service.events("query")]
+        assert said == [("client_gone", "127.67.0.1")] * 5
         service.wait_for_figure(0, "whoisd_connections_open")
 
 

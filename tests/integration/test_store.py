@@ -125,7 +125,7 @@ async def test_row_that_breaks_the_contract(database: Database) -> None:
         "UPDATE registry.domain SET status = 'parked' WHERE name = 'eksempel.dk'"
     )
     async with open_store(database.reader) as store:
-        with pytest.raises(StoreError, match=r"^ValueError at "):
+        with pytest.raises(StoreError, match=r"^KeyError at "):
             await store.domain(parse_name("eksempel.dk"))
         host = await store.host(parse_name("ns1.eksempel.dk"))
     assert host
