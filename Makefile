@@ -43,8 +43,10 @@ check: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Two tests at a time, and at last, one by one, those that judge how soon something is done.
 test: install $(if $(shell command -v npm),clients)
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist worksteal -m "not alone"
+	$(BIN)/pytest -m alone
 
 # What takes minutes: the server under load while everything around it fails.
 faults: install

@@ -13,6 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
@@ -21,8 +22,10 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 import asyncpg
+from click.testing import CliRunner
 from prometheus_client.parser import text_string_to_metric_families
 
+from whoisd.cli import main
 from whoisd.model import CvrForm, Registrant, RegistrantKind
 from whoisd.postgres import Cluster
 
@@ -69,6 +72,16 @@ def run_whoisd(*arguments: str | Path, settings: Mapping[str, str] | None = None
     return subprocess.run(
         [WHOISD, *arguments], env=environment(settings), capture_output=True, text=True, timeout=60, check=False
     )
+
+
+def run_here(*arguments: str | Path, settings: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end in this process, for tests of what it says and not of how it starts, ends or is printed."""
+    theirs = {name: None for name in os.environ if name.startswith("WHOISD_")} | dict(settings or {})
+    with ThreadPoolExecutor(1) as thread:  # where no loop is running yet, as one is in a test of ours
+        ran = thread.submit(CliRunner().invoke, main, [*map(str, arguments)], env=theirs).result(PATIENCE)
+    if ran.exception and not isinstance(ran.exception, SystemExit):
+        raise ran.exception
+    return subprocess.CompletedProcess(arguments, ran.exit_code, ran.stdout, ran.stderr)
 
 
 class Figures:

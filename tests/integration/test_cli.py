@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from support import WHOISD, Database, Service, environment, run_whoisd
+from support import WHOISD, Database, Service, environment, run_here, run_whoisd
 
 from whoisd.memory import open_ledger
 from whoisd.sources import Key, Scope, keys_of
@@ -177,7 +177,7 @@ def sources(tmp_path: Path) -> Path:
 def bans(sources: Path, *arguments: str) -> tuple[int, str, str]:
     """What `whoisd bans` comes to, for the server with this file."""
     settings = {"WHOISD_DATABASE__DSN": NOWHERE, "WHOISD_LIMITS__FILE": str(sources)}
-    return ended(run_whoisd("bans", *arguments, settings=settings))
+    return ended(run_here("bans", *arguments, settings=settings))
 
 
 def ban(sources: Path, text: str, times: int = 1) -> list[Key]:

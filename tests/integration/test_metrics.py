@@ -315,6 +315,7 @@ def test_odd_requests_do_no_harm(watched: Service) -> None:
     assert events <= {"server.listening", "metrics.listening", "server.ready", "process.started", "store.connected"}
 
 
+@pytest.mark.alone
 def test_slow_request_holds_nobody_up(watched: Service) -> None:
     """While some send nothing or do not read, others are answered at once, also many at a time; queries are answered too."""
     port = watched.events("metrics.listening")[0]["port"]
@@ -331,6 +332,7 @@ def test_slow_request_holds_nobody_up(watched: Service) -> None:
         client.close()
 
 
+@pytest.mark.alone
 def test_crowd_of_slow_clients(watched: Service) -> None:
     """Clients that drip take a bounded number of threads; when they have had their time they give way to who comes."""
     port = int(watched.wait_for_event("metrics.listening")["port"])

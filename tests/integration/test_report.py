@@ -18,7 +18,7 @@ from typing import Any
 
 import asyncpg
 import pytest
-from support import PATIENCE, WHOISD, Database, Service, environment, fields, run_whoisd, said_by
+from support import PATIENCE, WHOISD, Database, Service, environment, fields, run_here, said_by
 
 from whoisd.report import REASONS
 from whoisd.response import REDACTED
@@ -34,7 +34,7 @@ Verdicts = Counter[tuple[str, str]]  # shown or withheld, and why
 
 
 def report(dsn: str, *arguments: str | Path) -> Ran:
-    return run_whoisd("report", "disclosure", *arguments, settings={"WHOISD_DATABASE__DSN": dsn})
+    return run_here("report", "disclosure", *arguments, settings={"WHOISD_DATABASE__DSN": dsn})
 
 
 def ended(ran: Ran) -> tuple[int, str, str]:

@@ -18,6 +18,8 @@ from support import PATIENCE, WHOISD, Database, Service, environment, fields, re
 from whoisd import notices
 from whoisd.errors import NameFault, QueryFault
 
+pytestmark = pytest.mark.alone  # clients have two seconds
+
 ENDS_WITH: Final = notices.FOOT.replace("\n", "\r\n").encode()
 TLS_HELLO: Final = bytes.fromhex("16030100c8010000c40303") + bytes(range(256)) * 2
 

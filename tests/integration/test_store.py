@@ -35,6 +35,8 @@ from whoisd.wire import Charset
 
 TEMPORARY_FAILURE = "Temporary failure. Please try again later.\r\n"
 
+pytestmark = pytest.mark.alone  # lookups have deadlines of a second and less
+
 
 @asynccontextmanager
 async def open_store(dsn: str, deadline: float = 1.5) -> AsyncIterator[Store]:

@@ -142,6 +142,7 @@ def _asked(address: tuple[str, int]) -> bytes:
         return receive(client)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("how", [signal.SIGKILL, 40])
 def test_process_that_dies_is_replaced_at_once(own_service: Service, how: int) -> None:
     """A worker or the observer that dies is replaced at once, which the log and the metrics say; queries go on."""
@@ -305,6 +306,7 @@ def test_scrape_outlives_a_reload(configured: Configured) -> None:
 # --- the end ---------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_end(sandbox_database: Database, how: int) -> None:
     """Told to stop, even twice, it stops accepting, lets open connections end, cuts the rest after the grace period.
@@ -609,6 +611,7 @@ def test_reload_waits_for_slow_clients(configured: Configured) -> None:
         assert receive(client).endswith(ENDS_WITH)
 
 
+@pytest.mark.alone
 def test_stop_while_old_workers_end(configured: Configured) -> None:
     """A stop cuts the connections of replaced workers too, when the grace period is over."""
     configured.reload(server={"workers": 2, "grace": 0.5})
