@@ -178,6 +178,7 @@ async def test_what_it_says(registry: Database) -> None:
 async def test_audit(registry: Database, owner: Any) -> None:
     """Each decision leaves a row with who, what, the evidence, and how the registrant stood before and after."""
     await add_user(owner, "ADM", group=Group.ADMINISTRATION)
+    begun = datetime.now(UTC)
     classified(registry, FOREIGN, "no")
     classified(registry, FOREIGN, "no", "adm", "  seen again: ÆØÅ ")
     classified(registry, FOREIGN, "withdraw", "user:ADM")
@@ -189,8 +190,8 @@ async def test_audit(registry: Database, owner: Any) -> None:
         {**same, "who": "user:ADM", "evidence": "seen again: ÆØÅ", "before": by_hand, "after": by_hand},
         {**same, "who": "user:ADM", "evidence": EVIDENCE, "before": by_hand, "after": by_files},
     ]
-    at, login = await owner.fetchrow("SELECT at, login FROM audit.entry ORDER BY id LIMIT 1")
-    assert abs((datetime.now(UTC) - at).total_seconds()) < 60
+    at, login = await owner.fetchrow("SELECT at, login FROM audit.entry WHERE command <> 'load' ORDER BY id LIMIT 1")
+    assert begun <= at <= datetime.now(UTC)
     assert login == "whoisd_owner"
 
 

@@ -14,6 +14,8 @@ from support import LOCAL, PATIENCE, TCP4, UNIX, UNSPECIFIED, Database, Service,
 from whoisd import notices
 from whoisd.errors import QueryFault
 
+pytestmark = pytest.mark.alone  # rates and bans pass with time
+
 QUERY: Final = b"eksempel.dk\r\n"
 ENDS_WITH: Final = notices.FOOT.replace("\n", "\r\n").encode()
 BAD_HEADER: Final = notices.BAD_PROXY_HEADER.replace("\n", "\r\n").encode()
