@@ -1,8 +1,8 @@
 """Watches the sockets of clients: an epoll of our own, which the loop watches as if it were one socket.
 
-A transport of the loop costs more than all the rest of an answer: 85 us of a worker's 190 a query (measured with
-`make bench`), for what a connection of ours does but once, accept, read, write and close. So connections are plain
-sockets; the loop is left with the database, the timers and this.
+A connection of ours accepts, reads, writes and closes but once. As a plain socket it takes 18,000 instructions for that
+and 8 system calls; as a transport of the loop 29,000 and 12 (a server that does nothing else, under callgrind and
+strace), and cannot have its FIN in the packet of its answer. So the loop is left with the database, the timers and this.
 """
 
 import asyncio

@@ -164,13 +164,14 @@ async def test_killed_at_any_point(postgresql: Cluster, files: list[Path]) -> No
             await asyncio.sleep(lasts * (step + chance.random()) / 8)
             process.send_signal(signal.SIGKILL)
             process.communicate()
-        if process.returncode == 0:
-            break  # it was quicker than the first, and is done
+        is_done = process.returncode == 0 or await _contents(postgresql) != before
+        if is_done:
+            break  # it was quicker than the first, and had committed
         killed += 1
-        assert await _contents(postgresql) == before
     assert killed >= 4
     said = _load(postgresql, "--mode", "replace", "--max-delete", "100", files[1])
     assert f"domains: {DOMAINS:,} in the files, 0 added," in said
+    assert not is_done or said.count(" 0 added, 0 changed, 0 removed") == said.count(" in the files, ")
     assert (await _contents(postgresql))[3][0] == DOMAINS
 
 
@@ -198,12 +199,19 @@ async def _until(connection: Any, sql: str) -> None:
             await asyncio.sleep(0.05)
 
 
+async def _in_the_midst(postgresql: Cluster) -> None:
+    """Wait until a load has begun: it holds the lock that lets no two of them run."""
+    watcher = await asyncpg.connect(postgresql.dsn("whoisd_owner", DATABASE))
+    await _until(watcher, "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted)")
+    await watcher.close()
+
+
 async def test_interrupted(postgresql: Cluster, files: list[Path]) -> None:
     """Ctrl-C ends a load at once with nothing changed, and says so."""
     _load(postgresql, files[0])
     before = await _contents(postgresql)
     with _start(postgresql, files[1]) as process:
-        await asyncio.sleep(1.5)
+        await _in_the_midst(postgresql)
         process.send_signal(signal.SIGINT)
         _, error = process.communicate(timeout=10)
     assert (process.returncode, error) == (130, b"whoisd: interrupted\n")
@@ -226,7 +234,7 @@ async def test_database_goes_away(postgresql: Cluster, files: list[Path], number
     _load(postgresql, files[0])
     before = await _contents(postgresql)
     with _start(postgresql, files[1]) as process:
-        await asyncio.sleep(1.5)
+        await _in_the_midst(postgresql)
         assert postgresql._process
         postgresql._process.send_signal(number)
         _, error = process.communicate(timeout=20)
