@@ -1,8 +1,8 @@
 """Measures what an answer costs: the server as it ships against the floor, in one run.
 
-For each size of registry a PostgreSQL is made, filled once and kept. Floor and server then take turns under the load
-generator, each on the same CPU; what they and PostgreSQL used of it is the kernel's accounting. `make bench` writes the
-tables and plots to bench/results; bench/README.md says how to read them.
+For each size of registry a PostgreSQL is made, filled once and kept. The floor and the servers over these registries then
+take turns under the load generator, all on the same CPU; what they and PostgreSQL used is the kernel's accounting. `make
+bench` writes the tables and plots to bench/results; bench/README.md says how to read them.
 """
 
 import argparse
@@ -17,8 +17,8 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -37,6 +37,7 @@ SIZES: Final = (10_000, 100_000, 1_300_000)
 CONNECTIONS: Final = (1, 4, 64, 256)
 SERVER_CPU, OTHER_CPU = 0, 1  # the floor or the worker; the load generator and PostgreSQL
 QUERIES: Final = 200_000  # lines, asked in their order: at 1.3 million domains hardly one twice
+BY_SIZE: Final = 64  # connections, with which registries of all sizes are compared
 IDLE: Final = 5_000
 IN_EVERY_ANSWER: Final = "# Hello 127.0.0.1. Your session has been logged."
 SETTINGS: Final = {"shared_buffers": "1GB", "max_wal_size": "4GB"}  # what the README advises for a registry of that size
@@ -53,7 +54,10 @@ workers = 1
 dsn = "{dsn}"
 
 [limits]
-file = "{folder}/sources"
+file = "{sources}"
+
+[metrics]
+port = 0
 
 [[network]]  # all that differs for the benchmark: the generator is one source, and asks more than one may
 name = "bench"
@@ -136,7 +140,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def wait_for(port: int) -> None:
+def wait_for(port: int, log: Path) -> None:
     """Wait until somebody answers on a port."""
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
@@ -146,7 +150,7 @@ def wait_for(port: int) -> None:
             if client.recv(1):
                 return
         time.sleep(0.05)
-    sys.exit(f"nobody answers on port {port}")
+    sys.exit(f"nobody answers on port {port}; see {log}")
 
 
 @contextmanager
@@ -155,7 +159,7 @@ def running(command: Sequence[str | Path], port: int, log: Path) -> Iterator[int
     with log.open("wb") as file:
         process = subprocess.Popen(command, stderr=file)  # noqa: S603 - ours
     try:
-        wait_for(port)
+        wait_for(port, log)
         yield process.pid
     finally:
         process.terminate()
@@ -163,13 +167,13 @@ def running(command: Sequence[str | Path], port: int, log: Path) -> Iterator[int
 
 
 @contextmanager
-def whoisd(folder: Path, cluster: Cluster) -> Iterator[tuple[int, int]]:
+def whoisd(folder: Path, domains: int, cluster: Cluster) -> Iterator[tuple[int, int]]:
     """Run the server over a registry; give its port and the process number of its supervisor."""
     port = free_port()
-    config = folder / "whoisd.toml"
+    config = folder / f"{domains}.toml"
     dsn = cluster.dsn("whoisd_reader", DATABASE)
-    config.write_text(CONFIG.format(port=port, dsn=dsn, folder=folder), encoding="utf-8")
-    with running([WHOISD, "serve", "--config", config], port, folder / "whoisd.log") as pid:
+    config.write_text(CONFIG.format(port=port, dsn=dsn, sources=folder / f"{domains}.sources"), encoding="utf-8")
+    with running([WHOISD, "serve", "--config", config], port, folder / f"{domains}.log") as pid:
         yield port, pid
 
 
@@ -177,8 +181,18 @@ def whoisd(folder: Path, cluster: Cluster) -> Iterator[tuple[int, int]]:
 
 
 @dataclass
+class Subject:
+    """What is measured: a server on a port, the processes whose CPU counts (its own, PostgreSQL's), and what it is asked."""
+
+    port: int
+    groups: Sequence[list[int]]
+    queries: Path
+    must_hold: str = ""
+
+
+@dataclass
 class Bench:
-    """The programs and the folder of a run, and how many requests a measurement has."""
+    """The programs and the folder of a run, and how many requests and rounds a measurement has."""
 
     folder: Path
     floor: Path
@@ -186,10 +200,10 @@ class Bench:
     requests: int
     rounds: int
 
-    def load(self, port: int, connections: int, requests: int, must_hold: str = "") -> dict[str, float]:
+    def load(self, subject: Subject, connections: int, requests: int) -> dict[str, float]:
         """Ask so many times; return what the generator says. Anything but whole answers ends the run."""
-        command = [self.generator, "-p", str(port), "-f", self.folder / "queries", "-c", str(connections)]
-        command += ["-n", str(requests), *(["-m", must_hold] if must_hold else [])]
+        command: list[str | Path] = [self.generator, "-p", str(subject.port), "-f", subject.queries, "-c", str(connections)]
+        command += ["-n", str(requests), *(["-m", subject.must_hold] if subject.must_hold else [])]
         process = subprocess.Popen(command, stdout=subprocess.PIPE)  # noqa: S603 - ours
         pin([process.pid], OTHER_CPU)
         said, _ = process.communicate()
@@ -198,25 +212,41 @@ class Bench:
             sys.exit(f"not every request was answered: {found}")
         return found
 
-    def measure(self, port: int, connections: int, groups: Sequence[list[int]], must_hold: str = "") -> Figures:
-        """Ask, and return the figures: what each of these groups of processes used of the CPU, for one request."""
-        before = [cpu_seconds(group) for group in groups]
-        found = self.load(port, connections, self.requests, must_hold)
-        used = [(cpu_seconds(group) - was) / self.requests * 1e6 for group, was in zip(groups, before, strict=True)]
+    def measure(self, subject: Subject, connections: int) -> Figures:
+        """Ask, and return the figures."""
+        before = [cpu_seconds(group) for group in subject.groups]
+        found = self.load(subject, connections, self.requests)
+        used = [(cpu_seconds(group) - was) / self.requests * 1e6 for group, was in zip(subject.groups, before, strict=True)]
         rate = self.requests / found["seconds"]
         return Figures(rate, *[*used, 0.0][:2], found["p50"], found["p90"], found["p99"])
 
-    def warm_up(self, port: int) -> int:
-        """Ask every query once, so that all is in memory; return the bytes of an answer on average."""
-        return int(self.load(port, 64, QUERIES, IN_EVERY_ANSWER)["bytes"] / QUERIES)
+    def compare(self, floor: Subject, servers: Mapping[int, Subject], connections: int) -> Iterator[Row]:
+        """Measure the floor and the servers, by their number of domains, in turn."""
+        floors: list[Figures] = []
+        found: dict[int, list[Figures]] = {domains: [] for domains in servers}
+        for _ in range(self.rounds):
+            floors.append(self.measure(floor, connections))
+            for domains, server in servers.items():
+                found[domains].append(self.measure(server, connections))
+        for domains, figures in found.items():
+            spread = [here.cpu / there.worker for here, there in zip(figures, floors, strict=True)]
+            yield Row(domains, connections, median(floors), median(figures), min(spread), max(spread))
 
-
-def worker_of(bench: Bench, supervisor: int, port: int) -> tuple[int, int]:
-    """Return the process that answers, the child that a warm-up costs most, and the bytes of an answer on average."""
-    children = family(supervisor)[1:]
-    before = {pid: cpu_seconds([pid]) for pid in children}
-    size = bench.warm_up(port)
-    return max(children, key=lambda pid: cpu_seconds([pid]) - before[pid]), size
+    def soak(self, server: Subject, requests: int) -> tuple[Soak, Idle]:
+        """Measure a worker's memory over many queries, and then with many idle connections."""
+        worker = server.groups[0][0]
+        before = resident_mib(worker)
+        self.load(server, 64, requests)
+        after = resident_mib(worker)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        opened = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(IDLE)]
+        time.sleep(1)
+        idle = Idle(IDLE, after, resident_mib(worker))
+        for connection in opened:
+            connection.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        return Soak(requests, before, after), idle
 
 
 def median(figures: Sequence[Figures]) -> Figures:
@@ -224,42 +254,29 @@ def median(figures: Sequence[Figures]) -> Figures:
     return Figures(*(statistics.median(column) for column in zip(*figures, strict=True)))
 
 
-def compare(bench: Bench, domains: int, cluster: Cluster, connections: Sequence[int]) -> Iterator[Row]:
-    """Measure server and floor in turn, for each number of connections."""
-    (bench.folder / "queries").write_text("\n".join(queries(domains, seed=1)) + "\n", encoding="utf-8")
-    with whoisd(bench.folder, cluster) as (port, supervisor):
-        worker, size = worker_of(bench, supervisor, port)
+@contextmanager
+def server_over(bench: Bench, domains: int) -> Iterator[tuple[Subject, int]]:
+    """Run a server over a registry, with all in memory and on its CPU; give the bytes of an answer on average too."""
+    asked = bench.folder / f"{domains}.queries"
+    asked.write_text("\n".join(queries(domains, seed=1)) + "\n", encoding="utf-8")
+    with registry(bench.folder, domains) as cluster, whoisd(bench.folder, domains, cluster) as (port, supervisor):
+        children = family(supervisor)[1:]
+        before = {pid: cpu_seconds([pid]) for pid in children}
+        warmed = bench.load(Subject(port, [], asked, IN_EVERY_ANSWER), 64, QUERIES)
+        worker = max(children, key=lambda pid: cpu_seconds([pid]) - before[pid])  # the one that answers
         postgres = family(cluster.pid)
         pin(family(supervisor), SERVER_CPU)
         pin(postgres, OTHER_CPU)
-        floor_port = free_port()
-        with running([bench.floor, str(floor_port), str(size)], floor_port, bench.folder / "floor.log") as floor:
-            pin([floor], SERVER_CPU)
-            for count in connections:
-                floors, servers = [], []
-                for _ in range(bench.rounds):
-                    floors.append(bench.measure(floor_port, count, [[floor]]))
-                    servers.append(bench.measure(port, count, [[worker], postgres], IN_EVERY_ANSWER))
-                spread = [here.cpu / there.worker for here, there in zip(servers, floors, strict=True)]
-                yield Row(domains, count, median(floors), median(servers), min(spread), max(spread))
+        yield Subject(port, [[worker], postgres], asked, IN_EVERY_ANSWER), int(warmed["bytes"] / QUERIES)
 
 
-def soak(bench: Bench, cluster: Cluster, requests: int) -> tuple[Soak, Idle]:
-    """Measure a worker's memory over many queries, and then with many idle connections."""
-    with whoisd(bench.folder, cluster) as (port, supervisor):
-        worker, _ = worker_of(bench, supervisor, port)
-        before = resident_mib(worker)
-        bench.load(port, 64, requests, IN_EVERY_ANSWER)
-        after = resident_mib(worker)
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        opened = [socket.create_connection(("127.0.0.1", port)) for _ in range(IDLE)]
-        time.sleep(1)
-        idle = Idle(IDLE, after, resident_mib(worker))
-        for connection in opened:
-            connection.close()
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    return Soak(requests, before, after), idle
+@contextmanager
+def floor_of(bench: Bench, answer: int, asked: Path) -> Iterator[Subject]:
+    """Run the floor, with answers of so many bytes."""
+    port = free_port()
+    with running([bench.floor, str(port), str(answer)], port, bench.folder / "floor.log") as floor:
+        pin([floor], SERVER_CPU)
+        yield Subject(port, [[floor]], asked)
 
 
 def main() -> None:
@@ -270,7 +287,7 @@ def main() -> None:
     )
     options.add_argument("--sizes", type=int, nargs="+", default=SIZES, metavar="DOMAINS")
     options.add_argument("--connections", type=int, nargs="+", default=CONNECTIONS)
-    options.add_argument("--requests", type=int, default=40_000, help="of one measurement (default: 40,000)")
+    options.add_argument("--requests", type=int, default=30_000, help="of one measurement (default: 30,000)")
     options.add_argument("--rounds", type=int, default=5, help="measurements of each, in turn (default: 5)")
     options.add_argument("--soak", type=int, default=1_000_000, metavar="REQUESTS", help="0 leaves it out")
     options.add_argument("--results", type=Path, help="folder to write to; without it the table is just printed")
@@ -279,15 +296,16 @@ def main() -> None:
     folder = asked.data.absolute()
     bench = Bench(folder, build(folder, "floor"), build(folder, "whoisload"), asked.requests, asked.rounds)
     rows: list[Row] = []
-    memory = None
-    for domains in asked.sizes:
-        with registry(folder, domains) as cluster:
-            most = domains == max(asked.sizes)
-            for row in compare(bench, domains, cluster, asked.connections if most else [64]):
+    with ExitStack() as stack:
+        servers = {domains: stack.enter_context(server_over(bench, domains)) for domains in sorted(asked.sizes)}
+        largest, (server, answer) = max(servers.items())
+        floor = stack.enter_context(floor_of(bench, answer, server.queries))
+        for connections in asked.connections:
+            subjects = {domains: subject for domains, (subject, _) in servers.items()}
+            for row in bench.compare(floor, subjects if connections == BY_SIZE else {largest: server}, connections):
                 rows.append(row)
                 print(row, flush=True)
-            if most and asked.soak:
-                memory = soak(bench, cluster, asked.soak)
+        memory = bench.soak(server, asked.soak) if asked.soak else None
     write(rows, memory, asked.results)
 
 
