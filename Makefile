@@ -29,7 +29,7 @@ $(CLIENTS): tests/clients/package.json tests/clients/package-lock.json
 sandbox: install
 	@$(BIN)/whoisd sandbox --host $(HOST) --port $(PORT) $(ARGS)
 
-# What an answer costs, against the floor; some ten minutes, and five more the first time, which makes the registries.
+# What an answer costs, against the floor; some seven minutes, and five more the first time, which makes the registries.
 bench: install
 	$(BIN)/python bench/cost.py --results bench/results $(ARGS)
 
