@@ -21,6 +21,7 @@ class Ear:
         self.heard: Counter[Way] = Counter()
         self.emails = 0  # answers that showed one
         self.failures = 0  # answers that were temporary failures
+        self.lost = 0  # answers that were nothing at all
         self._search = Search(registry.fields)
 
     def expect(self, fulfilled: object, what: object) -> None:
@@ -44,8 +45,11 @@ class Ear:
         if said == FAILURE:
             self.failures += 1
             return
+        if not said:
+            self.lost += sound
+            return
         public = visible(question)
         found = self.hear(Way.ANSWER, said, public, where=f"{where} about {question.person.handle}")
         self.emails += any(self.registry.fields[token] in EMAILS for token in found)
         if missing := sound and public - found:
-            self.wrong.append(f"{where}: does not say {missing} of {question.person.handle}")
+            self.wrong.append(f"{where}: does not say {missing} of {question.person.handle}, but {said[-200:]!r}")

@@ -118,7 +118,8 @@ class Hunt:
         known = self.ear.registry.tokens(Field.HANDLE, Field.DOMAIN)
         self.ear.hear(Way.AUDIT, trail, known, where="all of it")
 
-    def judge(self, *silent: Way) -> None:
-        """Nothing was said that may not be, and something by each way but these."""
+    def judge(self, *silent: Way, lost: int = 0) -> None:
+        """Nothing was said that may not be, and something by each way but these; so many answers at most were lost."""
+        assert self.ear.lost <= lost
         assert not self.ear.wrong, "\n".join(it[:400] for it in self.ear.wrong[:20])
         assert {*self.ear.heard} == {*Way} - {*silent}

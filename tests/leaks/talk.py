@@ -21,6 +21,7 @@ from support import PATIENCE, WHOISD, Service, receive, v1, v2
 
 Configuration = dict[str, dict[str, str | float]]
 
+CLIENTS: Final = 4  # that ask all the time
 LATER: Final = "2100-01-01T00:00:00Z"
 RESET: Final = b"\1\0\0\0\0\0\0\0"  # SO_LINGER: closing resets
 # We ask from 127.0.0.1, which is named and may ask what it wants; those to be refused are of 127.66.n.0/24.
@@ -230,8 +231,8 @@ def asking(ear: Ear, talk: Talk, people: Iterable[Person], *, in_force: bool = T
             with suppress(ConnectionError):  # of a worker that was killed
                 ear.hear_answer(talk.send(line), question, where=repr(line))
 
-    with ThreadPoolExecutor(4) as clients:
-        asking = [clients.submit(ask, seed) for seed in range(4)]
+    with ThreadPoolExecutor(CLIENTS) as clients:
+        asking = [clients.submit(ask, seed) for seed in range(CLIENTS)]
         try:
             yield
         finally:
