@@ -4,7 +4,7 @@ HOST ?= 127.0.0.1
 PORT ?= 4343
 BIN = .venv/bin
 
-.PHONY: install clients sandbox bench bench-load check test faults fuzz fuzz-targets fuzz-wire fuzz-replay format lock clean
+.PHONY: install clients sandbox bench bench-load check test faults debian fuzz fuzz-targets fuzz-wire fuzz-replay format lock clean
 
 install: .venv/installed
 
@@ -51,6 +51,10 @@ test: install $(if $(shell command -v npm),clients)
 # What takes minutes: the server under load while everything around it fails.
 faults: install
 	$(BIN)/pytest tests/faults
+
+# The README's section for operators, typed at a Debian that is made for it; a part of faults, two minutes.
+debian: install
+	$(BIN)/pytest tests/faults/test_debian.py
 
 # Each target of tests/fuzz for so many seconds, guided by coverage; then a great many odd clients at a running server.
 SECONDS = 60
