@@ -52,9 +52,9 @@ test: install $(if $(shell command -v npm),clients)
 faults: install
 	$(BIN)/pytest tests/faults
 
-# The README's section for operators, typed at a Debian that is made for it; a part of faults, two minutes.
+# The README's section for operators, typed at a Debian that is made for it; two minutes, and much of Debian's mirror.
 debian: install
-	$(BIN)/pytest tests/faults/test_debian.py
+	$(BIN)/pytest tests/operator
 
 # Each target of tests/fuzz for so many seconds, guided by coverage; then a great many odd clients at a running server.
 SECONDS = 60
