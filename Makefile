@@ -4,7 +4,8 @@ HOST ?= 127.0.0.1
 PORT ?= 4343
 BIN = .venv/bin
 
-.PHONY: install clients sandbox bench bench-load check test faults debian fuzz fuzz-targets fuzz-wire fuzz-replay format lock clean
+.PHONY: install clients sandbox bench bench-load check test faults debian fuzz fuzz-targets fuzz-wire fuzz-replay mutants format
+.PHONY: lock clean
 
 install: .venv/installed
 
@@ -77,16 +78,27 @@ fuzz-replay: install
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-fuzz.lock
 	@touch $@
 
+# Each of these modules changed in one place at a time: do its tests notice? Minutes of one core for each.
+MODULES =
+mutants: .venv/mutants
+	PYTHONPATH=tests $(BIN)/python -m mutation.run $(MODULES)
+
+.venv/mutants: .venv/installed requirements-mutants.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-mutants.lock
+	@touch $@
+
 format: install
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-# Pin the newest versions that pyproject.toml admits: everything, of the same what serving needs, and for fuzzing the fuzzer.
+# Pin the newest versions that pyproject.toml admits: everything, of the same what serving needs, and for fuzzing and mutants
+# their tools.
 COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url
 lock: install
 	$(COMPILE) --extra dev --upgrade --output-file requirements.lock pyproject.toml
 	$(COMPILE) --extra build --constraint requirements.lock --no-annotate --output-file requirements-server.lock pyproject.toml
 	$(COMPILE) --extra fuzz --constraint requirements.lock --no-annotate --upgrade-package atheris --output-file requirements-fuzz.lock pyproject.toml
+	$(COMPILE) --extra mutants --constraint requirements.lock --no-annotate --upgrade-package mutmut --output-file requirements-mutants.lock pyproject.toml
 
 clean:
 	rm -rf .venv tests/clients/node_modules

@@ -1,5 +1,6 @@
 """The NIS2 email rules: the table against an oracle in the rules' own words, and `publish` over all combinations."""
 
+from dataclasses import replace
 from datetime import date
 from itertools import product
 from typing import Any
@@ -12,6 +13,7 @@ from whoisd.disclosure import (
     Country,
     Facts,
     Party,
+    PublicDomain,
     PublicRegistrant,
     Reason,
     Truth,
@@ -69,9 +71,31 @@ def test_every_rule_decides_something() -> None:
 
 
 def test_showing_rows_state_every_fact() -> None:
-    """A row that shows an email leaves no fact open."""
+    """A row shows an email or does not, and one that does leaves no fact open."""
+    assert {type(rule.shown) for rule in RULES} == {bool}
     assert [rule.reason for rule in RULES if rule.shown] == [Reason.LOCKED_TO_CVR, Reason.VAT_REGISTERED]
     assert all(None not in rule for rule in RULES if rule.shown)
+
+
+@pytest.mark.parametrize(
+    "changes", [{"vat_number": None}, {"cvr_bankruptcy": True}, *({"cvr_form": form} for form in CvrForm)]
+)
+def test_cvr_is_not_read_for_who_may_not_be_in_it(changes: dict[str, Any]) -> None:
+    """Where it is not known whether a Danish registrant is locked to CVR, nothing that CVR would say is the reason."""
+    facts = facts_of(registrant(cvr_locked=None, **changes), in_force=True)
+    assert decide(facts) == (False, Reason.NOT_SETTLED)
+
+
+def test_words_of_the_reasons() -> None:
+    """Logs, reports and `explain` quote a reason by a word that never changes: its name in small letters."""
+    assert [*Reason] == [
+        *("locked_to_cvr", "vat_registered"),
+        *("not_in_force", "address_protection", "individual", "contradictory", "not_locked_to_cvr", "no_cvr_number"),
+        *("bankruptcy_estate", "sole_proprietorship", "small_business", "deceased_estate", "cvr_form_unstated"),
+        *("cvr_form_unknown", "foreign_sole_proprietorship", "no_vat_number", "not_settled", "needs_utf_8"),
+        *("not_asked", "no_registration", "deactivated", "id_not_confirmed", "never_shown"),
+    ]
+    assert [reason.name.lower() for reason in Reason] == [*Reason]
 
 
 @pytest.mark.parametrize(
@@ -141,11 +165,25 @@ ABROAD: dict[str, Any] = {"country": "SE", "vat_number": "SE556000016701", "cvr_
         ({"vat_number": "GB 123 4567 89"}, Reason.VAT_REGISTERED),
         ({"vat_number": "NO999000002MVA"}, Reason.VAT_REGISTERED),
         ({"vat_number": "RO12"}, Reason.VAT_REGISTERED),
+        ({"vat_number": "1234"}, Reason.VAT_REGISTERED),
+        ({"vat_number": "123"}, Reason.NO_VAT_NUMBER),
+        ({"vat_number": "ATU23456782"}, Reason.VAT_REGISTERED),
+        ({"vat_number": "IE8+49289F"}, Reason.VAT_REGISTERED),
+        ({"vat_number": "IE7*12345L"}, Reason.VAT_REGISTERED),
+        ({"vat_number": "12/345/67890"}, Reason.VAT_REGISTERED),
+        ({"vat_number": "1" * 24}, Reason.VAT_REGISTERED),
+        ({"vat_number": "1" * 25}, Reason.NO_VAT_NUMBER),
         ({"country": "ZZ"}, Reason.NOT_SETTLED),
         ({"country": "AA"}, Reason.NOT_SETTLED),
         ({"country": "QM"}, Reason.NOT_SETTLED),
+        ({"country": "QN"}, Reason.NOT_SETTLED),
+        ({"country": "QZ"}, Reason.NOT_SETTLED),
+        ({"country": "XA"}, Reason.NOT_SETTLED),
         ({"country": "XX"}, Reason.NOT_SETTLED),
+        ({"country": "XZ"}, Reason.NOT_SETTLED),
         ({"country": "QA"}, Reason.VAT_REGISTERED),
+        ({"country": "AT"}, Reason.VAT_REGISTERED),
+        ({"country": "ZM"}, Reason.VAT_REGISTERED),
         ({"sole_proprietorship": True}, Reason.FOREIGN_SOLE_PROPRIETORSHIP),
         ({"sole_proprietorship": None}, Reason.NOT_SETTLED),
         ({"cvr_locked": True}, Reason.CONTRADICTORY),
@@ -203,8 +241,70 @@ def test_truth_takes_booleans_alone() -> None:
 def test_email_shown(primary: str | None, secondary: str | None, charset: Charset, shown: str | Reason) -> None:
     """The secondary email is shown or, where it is blank, the primary; its domain as A-labels; only if it is an address."""
     who = registrant(email=primary, secondary_email=secondary)
-    email, _ = publish_email(who, charset, in_force=True)
-    assert email == (Withheld(shown) if isinstance(shown, Reason) else shown)
+    expected = (Withheld(shown), shown) if isinstance(shown, Reason) else (shown, Reason.LOCKED_TO_CVR)
+    assert publish_email(who, charset, in_force=True) == expected
+
+
+@pytest.mark.parametrize("character", " \t\n\u00a0@,;<>\u202e")
+@pytest.mark.parametrize("email", ["p{}q@a.example", "p@a{}b.example"])
+def test_what_no_address_has(email: str, character: str) -> None:
+    """What could make an address two, or part of something else, is in neither half of one that is shown."""
+    assert publish_email(registrant(email=email.format(character)), Charset.UTF_8, in_force=True)[1] is Reason.NOT_SETTLED
+
+
+# --- what is published ---------------------------------------------------------------------------------------------
+
+
+def test_everything_else_is_published_as_it_is() -> None:
+    """Of a domain and its registrant all is passed on as it is, but for the handle and the emails."""
+    who = registrant(street=("Eksempelvej 1", "2. tv."), id_status=IdStatus.REGISTRAR, secondary_email="s@a.example")
+    whole = replace(domain(who), delete_date=date(2027, 1, 14), period_years=5, vid=True, dnssec=True, registrar=" A/S ")
+    public = publish(whole, show_handles=True, in_force=True, charset=Charset.UTF_8)
+    assert public == PublicDomain(
+        name=NAME,
+        status=DomainStatus.ACTIVE,
+        registered=date(2020, 1, 1),
+        expires=date(2027, 1, 1),
+        delete_date=date(2027, 1, 14),
+        period_years=5,
+        vid=True,
+        dnssec=True,
+        registrar="A/S",
+        nameservers=("ns1.example.net", "ns2.example.net"),
+        registrant=PublicRegistrant(
+            handle=Withheld(Reason.NEVER_SHOWN),
+            name="Eksempel ApS",
+            address="Eksempelvej 1, 2. tv.",
+            postal_code="2300",
+            city="København S",
+            country="DK",
+            phone="+45 00112233",
+            email="s@a.example",
+            email_reason=Reason.LOCKED_TO_CVR,
+            id_status=IdStatus.REGISTRAR,
+        ),
+    )
+
+
+@pytest.mark.parametrize("blank", [None, "", " \u00a0"])
+def test_what_is_not_given_is_none(blank: str | None) -> None:
+    """A registrar and a phone that are absent or blank are published as none."""
+    public = publish(
+        replace(domain(registrant(phone=blank)), registrar=blank), show_handles=True, in_force=True, charset=Charset.UTF_8
+    )
+    assert isinstance(public.registrant, PublicRegistrant)
+    assert (public.registrar, public.registrant.phone) == (None, None)
+
+
+@pytest.mark.parametrize(("protection", "reason"), [(True, Reason.ADDRESS_PROTECTION), (None, Reason.NOT_SETTLED)])
+def test_protected_section(protection: bool | None, reason: Reason) -> None:
+    """Of a protected registrant, and of one of whom that is not settled, every field is withheld, for one reason."""
+    who = registrant(address_protection=protection, id_status=IdStatus.REGISTRAR)
+    public = publish(domain(who), show_handles=True, in_force=True, charset=Charset.UTF_8)
+    hidden = Withheld(reason)
+    assert public.registrant == PublicRegistrant(
+        Withheld(Reason.NEVER_SHOWN), hidden, hidden, hidden, hidden, hidden, hidden, hidden, reason, None
+    )
 
 
 # --- all combinations --------------------------------------------------------------------------------------------

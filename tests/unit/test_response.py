@@ -219,8 +219,8 @@ def test_waiting_list(registrant: PublicRegistrant | Withheld) -> None:
         *("\x00", "\t", "\n", "\x0b", "\x0c", "\r", "\x1b", "\x1c", "\x1d", "\x1e", "\x1f", "\x7f", "\x80", "\x85", "\x9f"),
         *("\N{LINE SEPARATOR}", "\N{PARAGRAPH SEPARATOR}"),
         *("\N{LEFT-TO-RIGHT EMBEDDING}", "\N{RIGHT-TO-LEFT OVERRIDE}", "\N{POP DIRECTIONAL FORMATTING}"),
-        *("\N{LEFT-TO-RIGHT ISOLATE}", "\N{POP DIRECTIONAL ISOLATE}"),
-        *("\ud800", "\udfff"),
+        *("\N{LEFT-TO-RIGHT ISOLATE}", "\N{RIGHT-TO-LEFT ISOLATE}", "\N{POP DIRECTIONAL ISOLATE}"),
+        *("\ud800", "\udc00", "\udfff"),
     ],
 )
 def test_character_that_could_forge_a_line(character: str) -> None:
