@@ -9,6 +9,7 @@ survives must be in equivalent.toml, with the reason why no test can kill it; an
 
 import argparse
 import contextlib
+import gc
 import importlib
 import os
 import re
@@ -33,7 +34,7 @@ MODULES: Final = {
     "response": ("unit/test_response.py", "property/test_response.py"),
     "sources": ("unit/test_sources.py", "property/test_sources.py"),
 }
-_OPTIONS: Final = ("-x", "-q", "-p", "no:cacheprovider", "--assert=plain", "-k", "not all_combinations")
+_OPTIONS: Final = ("-x", "-q", "-p", "no:cacheprovider", "--assert=plain", "--tb=no", "-k", "not all_combinations")
 _WALKS: Final = ("test_table_shows_nothing", "test_every_rule_decides")  # take seconds, and so come last
 _PATIENCE: Final = 5  # times the seconds of processor that the module's own run takes
 _MEMORY: Final = 4 << 30  # bytes that a mutant may take
@@ -63,6 +64,7 @@ def main(arguments: Sequence[str]) -> int:
     settings.register_profile("mutants", derandomize=True, database=None, phases=[Phase.explicit, Phase.generate])
     settings.load_profile("mutants")
     importlib.import_module("conftest")
+    gc.freeze()  # what all mutants share is nobody's garbage
     return max([_run(module) for module in given.modules])
 
 

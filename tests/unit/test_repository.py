@@ -39,13 +39,19 @@ def test_every_ignored_check_has_its_reason() -> None:
     assert [line for line in ignores.splitlines() if line.strip() and "#" not in line] == []
 
 
-@pytest.mark.parametrize(("name", "besides"), [("requirements-server.lock", ""), ("requirements-fuzz.lock", "atheris")])
+MUTMUT = "coverage libcst linkify-it-py mdit-py-plugins mutmut pyyaml pyyaml-ft setproctitle textual"
+
+
+@pytest.mark.parametrize(
+    ("name", "besides"),
+    [("requirements-server.lock", ""), ("requirements-fuzz.lock", "atheris"), ("requirements-mutants.lock", MUTMUT)],
+)
 def test_lock_files_agree(name: str, besides: str) -> None:
-    """What a server is installed from, and what is fuzzed, is what is tested: the same versions, with the same hashes."""
+    """What a server is installed from, what is fuzzed, what is mutated: all is what is tested, by version and hash."""
     tested = (ROOT / "requirements.lock").read_text(encoding="utf-8")
     pins = re.findall(r"^\S.*(?:\n    --hash.*)+$", (ROOT / name).read_text(encoding="utf-8"), re.MULTILINE)
     assert pins
-    assert [pin.split("==")[0] for pin in pins if f"{pin}\n" not in tested] == ([besides] if besides else [])
+    assert [pin.split("==")[0] for pin in pins if f"{pin}\n" not in tested] == besides.split()
 
 
 def test_lock_file_of_the_javascript_clients() -> None:

@@ -2,9 +2,10 @@
 
 import math
 import struct
+from collections.abc import Callable
 from dataclasses import FrozenInstanceError, replace
 from ipaddress import ip_address, ip_network
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -311,6 +312,14 @@ def test_the_secret_decides() -> None:
     assert len({connections().slot(key) for key in keys}) > 95
 
 
+def test_every_secret_can_be_kept() -> None:
+    """A ledger gives back whatever secret it was formatted with, be it of the largest numbers."""
+    made = memoryview(bytearray(HEADER + 8 * ENTRY))
+    largest = Secret.of(b"\xff" * 16)
+    Ledger.format(made, largest)
+    assert Ledger(made).secret == largest
+
+
 def test_keys_are_told_apart_within_their_eight_entries() -> None:
     """Keys in the same eight entries keep what is theirs, and what has the same leading bits is not mistaken for it."""
     book = ledger(8)
@@ -324,12 +333,20 @@ def test_keys_are_told_apart_within_their_eight_entries() -> None:
     assert [book.ban_of(key, NOW) for key in keys] == [0, 0, 60, 0, 0, 0]
 
 
-def test_an_unknown_key_leaves_no_trace() -> None:
-    """Asking about a key, giving back to it or lifting its ban makes no entry."""
+@pytest.mark.parametrize("known", [[], [Key(Scope.SOURCE_6, ONE.mark << 16)]])
+def test_an_unknown_key_leaves_no_trace(known: list[Key]) -> None:
+    """Asking about a key, giving back to it or lifting its ban makes no entry, and takes none for its own."""
     made = memory(8)
-    before = bytes(made)
     book = Ledger(made)
-    assert (book.ban_of(KEY, NOW), book.wait(KEY, ONE, NOW), book.lift(KEY, NOW)) == (0, 0, False)
+    for other in known:  # whose first number, just behind the header, would be taken for the mark of an entry before it
+        book.charge(other, ONE, NOW)
+    before = bytes(made)
+    assert (book.ban_of(KEY, NOW), book.ban_to_tell(KEY, NOW), book.wait(KEY, ONE, NOW), book.lift(KEY, NOW)) == (
+        0,
+        0,
+        0,
+        False,
+    )
     book.refund(KEY, ONE)
     assert bytes(made) == before
 
@@ -417,6 +434,15 @@ def test_all_workers_at_once(allowance: Allowance) -> None:
     for _ in range(allowance.burst + MOST_WORKERS):
         book.charge(KEY, allowance, NOW)
     assert book.wait(KEY, allowance, NOW) == (MOST_WORKERS + 1) / allowance.rate
+
+
+def test_a_charge_leaves_bans_alone() -> None:
+    """A query of an allowance that is in use writes nothing where bans are counted: another worker may just ban."""
+    book: Any = ledger()
+    book.charge(KEY, ONE, NOW)
+    book._numbers = book._numbers.toreadonly()
+    book.charge(KEY, ONE, NOW + 1)
+    assert book.wait(KEY, ONE, NOW + 1) == 1
 
 
 # --- bans ------------------------------------------------------------------------------------------------------------
@@ -645,6 +671,41 @@ def test_an_entry_that_changes_hands_is_blank() -> None:
     assert book.ban(newcomer, NOW) == 60
 
 
+class Watched:
+    """Cells of which each write is looked at."""
+
+    def __init__(self, cells: Any, look: Callable[[], None]) -> None:
+        self._cells = cells
+        self._look = look
+
+    def __getitem__(self, at: int) -> object:
+        return self._cells[at]
+
+    def __setitem__(self, at: int, value: float) -> None:
+        self._cells[at] = value
+        self._look()
+
+
+def test_an_entry_is_blank_while_it_changes_hands() -> None:
+    """After each write another worker finds nothing under the old key, nothing yet under the new one, and no fault."""
+    made = memory(8)
+    for old in several(8):
+        Ledger(made).charge(old, ONE, NOW)
+        Ledger(made).ban(old, NOW)
+    seen = []
+
+    def look() -> None:
+        seen.append(entry(made))
+        assert {ban.key for ban in Ledger(made).bans(NOW)} == {*several(8)[1:]}
+
+    book: Any = Ledger(made)
+    book._numbers, book._times = Watched(book._numbers, look), Watched(book._times, look)
+    book._claim(KEY, NOW)
+    under_the_old = [found for found in seen if found[0] != KEY.prefix]
+    assert {found[:2] for found in under_the_old} == {(several(1)[0].prefix, 0)}
+    assert seen[len(under_the_old) :] == [(KEY.prefix, 0, 0, 0), (KEY.prefix, KEY.scope, 0, 0)]
+
+
 def test_a_ban_outlives_a_flood() -> None:
     """No flood of new sources displaces a source that is banned, as long as anything else is there."""
     book = ledger(8)
@@ -733,6 +794,15 @@ def test_the_longest_ban_is_kept_from_its_beginning() -> None:
 
 
 # --- both allowances -------------------------------------------------------------------------------------------------
+
+
+def test_words_of_the_limits() -> None:
+    """The log says which limit a refusal is for by a word that never changes: its name in small letters."""
+    assert [*Limit] == [
+        *("source_rate", "network_rate", "source_ban", "network_ban"),
+        *("source_connections", "network_connections", "all_connections"),
+    ]
+    assert [limit.name.lower() for limit in Limit] == [*Limit]
 
 
 def test_excess_brings_a_ban() -> None:
@@ -903,6 +973,14 @@ def test_marks_tell_allowances_apart() -> None:
     assert len(set(marks)) == len(marks)
     assert all(0 < mark < 2**16 for mark in marks)
     assert Allowance(1.0, 5).mark == Allowance(1.0, 5).mark
+    assert (ONE.mark, THREE.mark) == (31215, 12980)  # as they are in files
+
+
+def test_an_allowance_is_its_rate_and_burst() -> None:
+    """Allowances of the same rate and burst are equal, however they were written, and none is given its mark."""
+    assert Allowance(1, 5) == Allowance(1.0, 5) != Allowance(1.0, 6)
+    with pytest.raises(TypeError):
+        Allowance(1.0, 5, 7)  # type: ignore[call-arg]
 
 
 # --- named networks --------------------------------------------------------------------------------------------------
@@ -994,6 +1072,7 @@ def test_a_client_is_known_again() -> None:
     who = sources()
     assert who.client(ADDRESS) is who.client(ip_address("192.0.2.7"))
     assert isinstance(who.client(ADDRESS), Client)
+    assert who.client.cache_info().maxsize == who.peer.cache_info().maxsize == 4096  # and no more are remembered
 
 
 @pytest.mark.parametrize(
@@ -1007,10 +1086,11 @@ def test_a_client_is_known_again() -> None:
 )
 def test_client_by_its_peer_name(peer: str, text: str, exploded: str) -> None:
     """What the system calls the other side is a client without its zone, an IPv4-mapped address an IPv4 one; known again."""
-    who = sources()
-    client = who.peer(peer)
-    assert (client.text, client.exploded) == (text, exploded)
-    assert client is who.peer(peer) is who.client(ip_address(text))
+    for networks in ((), (named("0.0.0.0/0", "::/0"),)):
+        who = sources(replace(LIMITS, named=networks))
+        client = who.peer(peer)
+        assert (client.text, client.exploded) == (text, exploded)
+        assert client is who.peer(peer) is who.client(ip_address(text))
 
 
 # --- open connections ------------------------------------------------------------------------------------------------
