@@ -1,4 +1,4 @@
-# Thin lines over the tools. `make sandbox` is all that a newcomer needs; `make check test faults` is what CI runs.
+# Thin lines over the tools. `make sandbox` is all that a newcomer needs; .ci/run is what CI runs.
 PYTHON ?= python3
 HOST ?= 127.0.0.1
 PORT ?= 4343

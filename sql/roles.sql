@@ -9,7 +9,7 @@
 -- Owns the schemas: `whoisd migrate` and `whoisd load` connect as this role.
 CREATE ROLE whoisd_owner LOGIN;
 
--- Reads the two views: the server connects as this role. A migration grants it SELECT on them and nothing else.
+-- Reads the views: the server and the report connect as this role. Migrations grant it SELECT on them and nothing else.
 CREATE ROLE whoisd_reader LOGIN NOINHERIT;
 ALTER ROLE whoisd_reader SET default_transaction_read_only = on;
 -- An answer is wanted within two seconds; a lookup that takes one is stuck behind a lock, and is given up.

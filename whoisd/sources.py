@@ -1,8 +1,8 @@
 """Who may ask now: the rate of each source, the bans that excess brings, and the connections that are open.
 
-A source is an IPv4 address or an IPv6 /64 (domain.md, "Abuse control": an IPv4-mapped address counts as IPv4). Around it
-lies a network, IPv4 /24 or IPv6 /48, with a wider allowance of its own, so that changing addresses does not help. A
-network that the operator has named has limits of its own instead of both.
+A source is an IPv4 address or an IPv6 /64; an IPv4-mapped address counts as IPv4. Around it lies a network, IPv4 /24 or IPv6
+/48, with a wider allowance of its own, so that changing addresses does not help. A network that the operator has named has
+limits of its own instead of both.
 
 Everything is kept in memory that all workers share, of a size that is fixed however many sources come. There is no lock:
 two workers that judge one source in the same microsecond may admit a query too many, and no more than that. Time is an
