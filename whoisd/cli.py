@@ -45,4 +45,4 @@ class _Commands(Mapping[str, click.Command]):
 @click.group(commands=_Commands(), context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="whoisd", prog_name="whoisd")
 def main() -> None:
-    """Run or keep a WHOIS server for the .dk registry."""
+    """Run and operate a WHOIS server for the .dk registry."""

@@ -67,7 +67,7 @@ SENTENCES: Final[Mapping[Reason, str]] = {
     Reason.ID_NOT_CONFIRMED: "The registrant's identity is not confirmed, or the data does not say that it is.",
     Reason.NEVER_SHOWN: "Handles are never shown.",
 }
-NO_ADDRESS: Final = "What stands in the email's place is no address, or nothing does."
+NO_ADDRESS: Final = "There is no email, or what stands in its place is not an address."
 
 _YES_NO: Final[Mapping[str, str]] = {Truth.YES: "yes", Truth.NO: "no", Truth.UNKNOWN: "the data does not say"}
 
@@ -96,7 +96,7 @@ FACTS: Final[Mapping[str, FactWords]] = {
         {
             Country.DANISH: "for Danish registrants",
             Country.FOREIGN: "for registrants abroad",
-            Country.MISSING: "neither: the country is missing, or none that there is",
+            Country.MISSING: "neither: the country is missing, or does not exist",
         },
     ),
     "locked": FactWords("Listed in and locked to CVR", _YES_NO),

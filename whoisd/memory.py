@@ -32,7 +32,7 @@ def open_ledger(path: Path, *, create: bool) -> Ledger:
             _see_to(path)
         memory = _map(path)
         if not Ledger.is_valid(memory):
-            raise ConfigError(f"limits.file: {path}: is not a file of this version's; no server runs with it")
+            raise ConfigError(f"limits.file: {path}: was not made by this version; no server runs with it")
     except OSError as error:
         if isinstance(error, FileNotFoundError) and not create:
             raise ConfigError(f"limits.file: {path}: is not there; no server runs with this configuration") from None

@@ -88,7 +88,7 @@ def keys_of(text: str) -> list[Key]:
     try:
         network = ip_network(text)
     except ValueError:
-        raise SourceError(f"{text}: is no address and no network") from None
+        raise SourceError(f"{text}: is neither an address nor a network") from None
     address = network.network_address
     if isinstance(address, IPv6Address) and address.ipv4_mapped:
         raise SourceError(f"{text}: is counted as {address.ipv4_mapped}")

@@ -262,8 +262,8 @@ def test_lift_within_a_banned_network(sources: Path) -> None:
 @pytest.mark.parametrize(
     ("source", "fault"),
     [
-        ("nonsense", "is no address and no network"),
-        ("192.0.2.7/24", "is no address and no network"),
+        ("nonsense", "is neither an address nor a network"),
+        ("192.0.2.7/24", "is neither an address nor a network"),
         ("192.0.0.0/16", "bans are of an IPv4 address or /24, or of an IPv6 /64 or /48"),
         ("::ffff:192.0.2.7", "is counted as 192.0.2.7"),
     ],
@@ -284,7 +284,7 @@ def test_bans_without_a_server(tmp_path: Path, arguments: list[str]) -> None:
     assert [*tmp_path.iterdir()] == []
     foreign = tmp_path / "sources"
     foreign.write_text("not ours")
-    said = f"whoisd: limits.file: {foreign}: is not a file of this version's; no server runs with it\n"
+    said = f"whoisd: limits.file: {foreign}: was not made by this version; no server runs with it\n"
     assert bans(foreign, *arguments) == (2, "", said)
     assert [path.read_text() for path in tmp_path.iterdir()] == ["not ours"]
 

@@ -268,8 +268,8 @@ def test_rules_are_numbered_as_in_the_readme() -> None:
     ("email", "reason", "why"),
     [
         ("rød@a.example", Reason.NEEDS_UTF_8, SENTENCES[Reason.NEEDS_UTF_8]),
-        ("QNONE", Reason.NOT_SETTLED, "What stands in the email's place is no address, or nothing does."),
-        (None, Reason.NOT_SETTLED, "What stands in the email's place is no address, or nothing does."),
+        ("QNONE", Reason.NOT_SETTLED, "There is no email, or what stands in its place is not an address."),
+        (None, Reason.NOT_SETTLED, "There is no email, or what stands in its place is not an address."),
     ],
 )
 def test_email_that_the_rule_shows_and_its_text_withholds(email: str | None, reason: Reason, why: str) -> None:

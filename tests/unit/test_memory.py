@@ -151,7 +151,7 @@ def test_spoilt_file_is_refused(file: Path, spoil: Callable[[Path], None]) -> No
     open_ledger(file, create=True)
     spoil(file)
     before = file.read_bytes()
-    assert fault(file, create=False) == f"limits.file: {file}: is not a file of this version's; no server runs with it"
+    assert fault(file, create=False) == f"limits.file: {file}: was not made by this version; no server runs with it"
     assert file.read_bytes() == before
 
 

@@ -180,9 +180,9 @@ COUNTED: Final = "bans are of an IPv4 address or /24, or of an IPv6 /64 or /48"
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("nonsense", "is no address and no network"),
-        ("", "is no address and no network"),
-        ("192.0.2.7/24", "is no address and no network"),
+        ("nonsense", "is neither an address nor a network"),
+        ("", "is neither an address nor a network"),
+        ("192.0.2.7/24", "is neither an address nor a network"),
         ("192.0.2.0/25", COUNTED),
         ("192.0.0.0/16", COUNTED),
         ("2001:db8::/32", COUNTED),
