@@ -1,4 +1,4 @@
-"""What the tests share: a real server process, a real socket to it, and registrants to dress as a test needs them."""
+"""What the tests share: a real server process, a real socket to it, and registrants and domains to dress as a test needs."""
 
 import json
 import os
@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from datetime import date
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from types import TracebackType
@@ -26,7 +27,8 @@ from click.testing import CliRunner
 from prometheus_client.parser import text_string_to_metric_families
 
 from whoisd.cli import main
-from whoisd.model import CvrForm, Registrant, RegistrantKind
+from whoisd.model import CvrForm, Domain, DomainStatus, Registrant, RegistrantKind
+from whoisd.names import DomainName
 from whoisd.postgres import Cluster
 
 WHOISD: Final = Path(sys.executable).with_name("whoisd")
@@ -333,3 +335,19 @@ def registrant(**changes: Any) -> Registrant:
         "id_status": None,
     }
     return Registrant(**(facts | changes))
+
+
+def domain(who: Registrant, status: DomainStatus = DomainStatus.ACTIVE, **changes: Any) -> Domain:
+    """A domain of a registrant, with these changes."""
+    facts: dict[str, Any] = {
+        "name": DomainName("eksempel.dk", "eksempel.dk"),
+        "registered": date(2020, 1, 1),
+        "expires": date(2027, 1, 1),
+        "delete_date": None,
+        "period_years": 1,
+        "vid": False,
+        "dnssec": False,
+        "registrar": None,
+        "nameservers": ("ns1.example.net", "ns2.example.net"),
+    }
+    return Domain(status=status, registrant=who, **(facts | changes))

@@ -6,7 +6,7 @@ from itertools import product
 from typing import Any
 
 import pytest
-from support import registrant
+from support import domain, registrant
 
 from whoisd.disclosure import (
     RULES,
@@ -23,28 +23,12 @@ from whoisd.disclosure import (
     publish,
     publish_email,
 )
-from whoisd.model import CvrForm, Domain, DomainStatus, IdStatus, Registrant, RegistrantKind
+from whoisd.model import CvrForm, DomainStatus, IdStatus, Registrant, RegistrantKind
 from whoisd.names import DomainName
 from whoisd.response import REDACTED, render_domain
 from whoisd.wire import Charset, encode
 
 NAME = DomainName("eksempel.dk", "eksempel.dk")
-
-
-def domain(who: Registrant, status: DomainStatus = DomainStatus.ACTIVE) -> Domain:
-    return Domain(
-        name=NAME,
-        status=status,
-        registered=date(2020, 1, 1),
-        expires=date(2027, 1, 1),
-        delete_date=None,
-        period_years=1,
-        vid=False,
-        dnssec=False,
-        registrar=None,
-        nameservers=("ns1.example.net", "ns2.example.net"),
-        registrant=who,
-    )
 
 
 # --- the table ---------------------------------------------------------------------------------------------------

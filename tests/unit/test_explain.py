@@ -4,11 +4,13 @@ import re
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Any, get_type_hints
 
 import pytest
+import support
 from support import registrant
 
 from whoisd.disclosure import RULES, Facts, PublicDomain, PublicRegistrant, Reason, Withheld, decide, facts_of, publish
@@ -59,21 +61,7 @@ LABELS = (
     *("Handle", "Name", "Address", "Postalcode", "City", "Country", "Phone", "Email", "ID status"),
 )
 
-
-def domain(who: Registrant, status: DomainStatus = DomainStatus.ACTIVE) -> Domain:
-    return Domain(
-        name=DomainName("xn--5cab8c.dk", "æøå.dk"),
-        status=status,
-        registered=date(2020, 1, 1),
-        expires=date(2027, 1, 1),
-        delete_date=None,
-        period_years=1,
-        vid=False,
-        dnssec=False,
-        registrar="All Things DK Domains",
-        nameservers=("ns1.example.net", "ns2.example.net"),
-        registrant=who,
-    )
+domain = partial(support.domain, name=DomainName("xn--5cab8c.dk", "æøå.dk"), registrar="All Things DK Domains")
 
 
 def text_of(about: Domain, charset: Charset = Charset.UTF_8, now: datetime = NOW) -> str:

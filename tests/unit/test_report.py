@@ -3,17 +3,16 @@
 import json
 from collections import Counter
 from collections.abc import Iterator
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from itertools import product
 from typing import Any
 
 import pytest
-from support import registrant
+from support import domain, registrant
 
 from whoisd.disclosure import Reason, Verdict, Withheld, publish, publish_registrant
 from whoisd.errors import ReportError
-from whoisd.model import CvrForm, Domain, DomainStatus, Registrant, RegistrantKind
-from whoisd.names import DomainName
+from whoisd.model import CvrForm, DomainStatus, Registrant, RegistrantKind
 from whoisd.report import (
     LARGEST,
     REASONS,
@@ -51,22 +50,6 @@ def facts() -> Iterator[Registrant]:
     }
     for values in product(*axes.values()):
         yield registrant(**dict(zip(axes, values, strict=True)))
-
-
-def domain(who: Registrant, status: DomainStatus) -> Domain:
-    return Domain(
-        name=DomainName("eksempel.dk", "eksempel.dk"),
-        status=status,
-        registered=date(2020, 1, 1),
-        expires=date(2027, 1, 1),
-        delete_date=None,
-        period_years=1,
-        vid=False,
-        dnssec=False,
-        registrar=None,
-        nameservers=("ns1.example.net", "ns2.example.net"),
-        registrant=who,
-    )
 
 
 def report(

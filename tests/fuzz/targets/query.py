@@ -1,16 +1,16 @@
 """What a client sends, cut anyhow, to the line that it makes, to the query, to the frame of its answer."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from itertools import chain
 from typing import Final
 
 from fuzz.cuts import cuts_of
-from support import registrant
+from support import domain, registrant
 
 from whoisd.answer import Answer, Policy, begin_answer, finish_answer
 from whoisd.config import DEFAULT_TERMS, IN_FORCE_FROM
 from whoisd.errors import NameFault, Outcome, QueryError, QueryFault
-from whoisd.model import Domain, DomainStatus, Host
+from whoisd.model import Domain, Host
 from whoisd.names import REPERTOIRE, DomainName
 from whoisd.notices import FAULTS
 from whoisd.query import CHARSETS, DomainQuery, HelpQuery, HostQuery, Query, parse_query
@@ -73,9 +73,7 @@ def _answer(line: bytes) -> Answer:
 
 
 def _domain(name: DomainName) -> Domain:
-    day = date(2026, 1, 31)
-    servers = (name.ascii, "ns.example")
-    return Domain(name, DomainStatus.ACTIVE, day, day, None, 1, False, False, None, servers, registrant())
+    return domain(registrant(), name=name, nameservers=(name.ascii, "ns.example"))
 
 
 def _check_frame(said: Answer) -> None:
