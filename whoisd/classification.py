@@ -13,7 +13,7 @@ import asyncpg
 
 from whoisd.access import Denial, Operation, denial, refuse
 from whoisd.audit import record
-from whoisd.disclosure import Country, Reason, Withheld, facts_of, publish_registrant
+from whoisd.disclosure import Country, Reason, facts_of, publish_registrant, verdict_of
 from whoisd.errors import RegistrantError
 from whoisd.explain import SENTENCES, SHOWN, WITHHELD, columns, explain_registrant
 from whoisd.model import DomainStatus
@@ -225,13 +225,14 @@ def _standing(row: Any, *, in_force: bool) -> Standing:
     section = publish_registrant(
         DomainStatus.ACTIVE, registrant, show_handles=True, in_force=in_force, charset=Charset.UTF_8
     )
+    shown, reason = verdict_of(section)
     return Standing(
         by_hand=row["classified_by_hand"],
         by_files=row["sole_proprietorship"],
         danish=facts_of(registrant, in_force=in_force).country is Country.DANISH,
         protected=registrant.address_protection is not False,
-        shown=not isinstance(section, Withheld) and not isinstance(section.email, Withheld),
-        reason=section.reason if isinstance(section, Withheld) else section.email_reason,
+        shown=shown,
+        reason=reason,
     )
 
 

@@ -298,6 +298,13 @@ def publish_registrant(
     return Withheld(left_out) if left_out else _registrant_section(registrant, charset, in_force=in_force)
 
 
+def verdict_of(section: PublicRegistrant | Withheld) -> Verdict:
+    """Return what an answer with this in the place of its Registrant section says of the email."""
+    if isinstance(section, Withheld):
+        return Verdict(shown=False, reason=section.reason)
+    return Verdict(shown=not isinstance(section.email, Withheld), reason=section.email_reason)
+
+
 def _why_no_registrant(status: DomainStatus, registrant: Registrant, *, show_handles: bool) -> Reason | None:
     """Return why the answer has no Registrant section, or None when it has one."""
     if status is DomainStatus.OFFERED_TO_WAITING_LIST:

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, ConfigDict, NonNegativeInt, StringConstraints, TypeAdapter, ValidationError
 
-from whoisd.disclosure import RULES, PublicRegistrant, Reason, Verdict, Withheld
+from whoisd.disclosure import RULES, Reason, Verdict
 from whoisd.errors import ReportError
 from whoisd.wire import Charset
 
@@ -95,13 +95,6 @@ class Report:
 
 
 # --- Counting ----------------------------------------------------------------------------------------------------
-
-
-def verdict_of(section: PublicRegistrant | Withheld) -> Verdict:
-    """Return what an answer with this in the place of its Registrant section says of the email."""
-    if isinstance(section, Withheld):
-        return Verdict(shown=False, reason=section.reason)
-    return Verdict(shown=not isinstance(section.email, Withheld), reason=section.email_reason)
 
 
 def counts_of(subject: Subject, verdicts: Mapping[Verdict, int]) -> Counts:

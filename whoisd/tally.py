@@ -12,12 +12,12 @@ from typing import Any, Final
 
 import asyncpg
 
-from whoisd.disclosure import PublicRegistrant, Verdict, Withheld, publish_registrant
+from whoisd.disclosure import PublicRegistrant, Verdict, Withheld, publish_registrant, verdict_of
 from whoisd.dsn import Dsn
 from whoisd.errors import ConfigError, ContractError, WhoisdError, cause_of, whereabouts
 from whoisd.model import DomainStatus, Registrant
 from whoisd.progress import Progress
-from whoisd.report import Counts, Subject, counts_of, verdict_of
+from whoisd.report import Counts, Subject, counts_of
 from whoisd.store import registrant_of
 from whoisd.terminal import close
 from whoisd.wire import Charset

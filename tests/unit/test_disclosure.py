@@ -17,11 +17,14 @@ from whoisd.disclosure import (
     PublicRegistrant,
     Reason,
     Truth,
+    Verdict,
     Withheld,
     decide,
     facts_of,
     publish,
     publish_email,
+    publish_registrant,
+    verdict_of,
 )
 from whoisd.model import CvrForm, DomainStatus, IdStatus, Registrant, RegistrantKind
 from whoisd.names import DomainName
@@ -387,3 +390,30 @@ def test_section_left_out(
     who = registrant(**changes)
     public = publish(domain(who, status), show_handles=show_handles, in_force=True, charset=Charset.UTF_8)
     assert public.registrant == Withheld(reason)
+
+
+# --- the verdict on an answer ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", DomainStatus)
+@pytest.mark.parametrize("changes", [{}, {"kind": RegistrantKind.INDIVIDUAL}, {"id_confirmed": False}, {"email": "none"}])
+@pytest.mark.parametrize("in_force", [True, False])
+def test_shown_is_what_the_answer_shows(status: DomainStatus, changes: dict[str, Any], in_force: bool) -> None:
+    """The verdict on an answer is that the email is shown when the answer has it, and withheld when it has not."""
+    about = domain(registrant(**changes), status)
+    public = publish(about, show_handles=True, in_force=in_force, charset=Charset.UTF_8)
+    body = render_domain(public, omit_withheld_email=False)
+    shown = "Email: " in body and f"Email:                {REDACTED}" not in body
+    assert verdict_of(public.registrant).shown is shown
+
+
+def test_protection_that_is_not_settled_comes_first() -> None:
+    """Where it is not known whether a registrant is protected, that is the reason, also before the rules."""
+    who = registrant(address_protection=None)
+    section = publish_registrant(DomainStatus.ACTIVE, who, show_handles=True, in_force=False, charset=Charset.UTF_8)
+    assert verdict_of(section) == Verdict(shown=False, reason=Reason.NOT_SETTLED)
+
+
+def test_left_out_section_is_a_withheld_email() -> None:
+    """An answer without a Registrant section withholds the email, for the reason why it has none."""
+    assert verdict_of(Withheld(Reason.DEACTIVATED)) == Verdict(shown=False, reason=Reason.DEACTIVATED)

@@ -8,9 +8,9 @@ from itertools import product
 from typing import Any
 
 import pytest
-from support import domain, registrant
+from support import registrant
 
-from whoisd.disclosure import Reason, Verdict, Withheld, publish, publish_registrant
+from whoisd.disclosure import Reason, Verdict, publish_registrant, verdict_of
 from whoisd.errors import ReportError
 from whoisd.model import CvrForm, DomainStatus, Registrant, RegistrantKind
 from whoisd.report import (
@@ -24,9 +24,7 @@ from whoisd.report import (
     moment,
     to_csv,
     to_json,
-    verdict_of,
 )
-from whoisd.response import REDACTED, render_domain
 from whoisd.wire import Charset
 
 CET = timezone(timedelta(hours=1))
@@ -106,30 +104,6 @@ def test_reasons_are_in_their_order() -> None:
     assert set(Reason) - of_domains == {Reason.NOT_ASKED, Reason.NEVER_SHOWN}
     of_registrants = {*REASONS["registrants", "shown"], *REASONS["registrants", "withheld"]}
     assert of_domains - of_registrants == {Reason.NO_REGISTRATION, Reason.DEACTIVATED}
-
-
-@pytest.mark.parametrize("status", DomainStatus)
-@pytest.mark.parametrize("changes", [{}, {"kind": RegistrantKind.INDIVIDUAL}, {"id_confirmed": False}, {"email": "none"}])
-@pytest.mark.parametrize("in_force", [True, False])
-def test_shown_is_what_the_answer_shows(status: DomainStatus, changes: dict[str, Any], in_force: bool) -> None:
-    """An email is counted as shown when the answer has it, and as withheld when it has not."""
-    about = domain(registrant(**changes), status)
-    public = publish(about, show_handles=True, in_force=in_force, charset=Charset.UTF_8)
-    body = render_domain(public, omit_withheld_email=False)
-    shown = "Email: " in body and f"Email:                {REDACTED}" not in body
-    assert verdict_of(public.registrant).shown is shown
-
-
-def test_protection_that_is_not_settled_comes_first() -> None:
-    """Where it is not known whether a registrant is protected, that is the reason, also before the rules."""
-    who = registrant(address_protection=None)
-    section = publish_registrant(DomainStatus.ACTIVE, who, show_handles=True, in_force=False, charset=Charset.UTF_8)
-    assert verdict_of(section) == Verdict(shown=False, reason=Reason.NOT_SETTLED)
-
-
-def test_left_out_section_is_a_withheld_email() -> None:
-    """An answer without a Registrant section withholds the email, for the reason why it has none."""
-    assert verdict_of(Withheld(Reason.DEACTIVATED)) == Verdict(shown=False, reason=Reason.DEACTIVATED)
 
 
 def test_counts_have_every_reason() -> None:
