@@ -266,6 +266,21 @@ def test_modules() -> None:
     assert set(re.findall(r"`(\w+)`", " ".join(cells))) == modules
 
 
+def test_speed(rewrite: bool) -> None:
+    """The figures on the first screen of the README are those that were measured last."""
+    measured = (README.parent / "bench/results/cost.md").read_text(encoding="utf-8")
+    speed = re.search(r"^\| 1,300,000 \| 64 \| whoisd \| ([0-9,]+) ", measured, re.MULTILINE)
+    memory = re.search(r"([0-9.]+) MiB after [0-9,]+ queries more", measured)
+    assert speed
+    assert memory
+    queries = int(speed[1].replace(",", "")) // 100 * 100
+    text = (
+        f"* **Fast and small.** One worker answers {queries:,} queries a second from 1.3 million domains, in"
+        f" {float(memory[1]):.0f} MiB of memory\n  ([measured](bench/results/cost.md) on one of two virtual CPUs).\n"
+    )
+    check("speed", text, rewrite=rewrite)
+
+
 # --- the queries -----------------------------------------------------------------------------------------------------
 
 
