@@ -3,6 +3,7 @@
 import json
 import re
 import subprocess
+import tomllib
 import types
 from collections.abc import Iterator
 from pathlib import Path
@@ -264,6 +265,16 @@ def test_modules() -> None:
     cells = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
     modules = {path.stem for path in (README.parent / "whoisd").glob("*.py")} - {"__init__", "__main__"}
     assert set(re.findall(r"`(\w+)`", " ".join(cells))) == modules
+
+
+def test_words_and_decisions() -> None:
+    """What the README calls words and decisions is held by import-linter to touch no clock, no system and no network."""
+    text = (README.parent / "pyproject.toml").read_text(encoding="utf-8")
+    contract = tomllib.loads(text)["tool"]["importlinter"]["contracts"][1]
+    rows = re.findall(r"^\| (`.*`) \| (?:words|decisions):", README.read_text(encoding="utf-8"), re.MULTILINE)
+    modules = {f"whoisd.{name}" for row in rows for name in re.findall(r"`(\w+)`", row)}
+    assert len(modules) > 10
+    assert modules <= set(contract["source_modules"])
 
 
 def test_speed(rewrite: bool) -> None:
