@@ -14,7 +14,6 @@ import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from types import TracebackType
 from typing import Final, Self
 
 from support import PATIENCE, end
@@ -80,9 +79,7 @@ class Debian(AbstractContextManager["Debian"]):
             self._done = undone.pop_all()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._done.close()
 
     def _prepare(self) -> None:

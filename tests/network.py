@@ -24,7 +24,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Final, NamedTuple, ParamSpec, Self, TypeVar
 
 from support import PATIENCE, Service, end
@@ -68,9 +67,7 @@ class Namespace(AbstractContextManager["Namespace"]):
             self._done = undone.pop_all()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._done.close()
 
     @property
@@ -260,9 +257,7 @@ class Link(AbstractContextManager["Link"]):
             raise
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._carrier.close()
 
     def _lay(self) -> Carrier:
@@ -327,9 +322,7 @@ class Balancer(AbstractContextManager["Balancer"]):
             self._done = undone.pop_all()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._done.close()
 
     def servers(self) -> list[dict[str, str]]:

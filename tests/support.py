@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from datetime import date
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final, Self
 
 import asyncpg
@@ -169,9 +168,7 @@ class Service(AbstractContextManager["Service"]):
         self.wait_for_event("server.ready")
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         try:
             end(self.process)
         finally:

@@ -3,7 +3,6 @@
 import asyncio
 import time
 from contextlib import suppress
-from types import TracebackType
 from typing import Final, Self
 
 from rich.console import Console
@@ -31,9 +30,7 @@ class Progress:
         self._teller = asyncio.create_task(self._draw(console) if console.is_terminal else self._tell(console))
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         self._teller.cancel()
         with suppress(asyncio.CancelledError):
             await self._teller

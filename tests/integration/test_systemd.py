@@ -21,7 +21,6 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final, Self, get_args, get_origin
 
 import pytest
@@ -258,9 +257,7 @@ class Confined(AbstractContextManager["Confined"]):
             )
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._notify.close()
         end(self.process)
 

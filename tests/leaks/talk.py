@@ -62,7 +62,7 @@ class Talk(Service):
         try:
             if self.process.poll() is None:
                 self.listen("at the end")
-            super().__exit__(*error)  # type: ignore[arg-type]  # they are what it is given
+            super().__exit__(*error)
             self._hear_systemd("at the end")
         finally:
             self._notified.close()
