@@ -218,7 +218,8 @@ class Bench:
         found = self.load(subject, connections, self.requests)
         used = [(cpu_seconds(group) - was) / self.requests * 1e6 for group, was in zip(subject.groups, before, strict=True)]
         rate = self.requests / found["seconds"]
-        return Figures(rate, *[*used, 0.0][:2], found["p50"], found["p90"], found["p99"])
+        worker, postgres = [*used, 0.0][:2]  # the floor has no PostgreSQL
+        return Figures(rate, worker, postgres, found["p50"], found["p90"], found["p99"])
 
     def compare(self, floor: Subject, servers: Mapping[int, Subject], connections: int) -> Iterator[Row]:
         """Measure the floor and the servers, by their number of domains, in turn."""

@@ -103,7 +103,7 @@ def main() -> None:
         folder = stack.enter_context(temporary_folder())
         files = [folder / "first.jsonl", folder / "later.jsonl"]
         for file, percent in zip(files, ("0", "1"), strict=True):
-            make = [sys.executable, HERE / "registry.py", "--domains", str(asked.domains), "--seed", str(asked.seed)]
+            make = [sys.executable, str(HERE / "registry.py"), "--domains", str(asked.domains), "--seed", str(asked.seed)]
             run([*make, "--changed", percent, str(file)], {})
         cluster = Cluster(folder / "postgresql", durable=True, settings=SETTINGS)
         stack.callback(cluster.stop)
