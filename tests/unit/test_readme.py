@@ -292,6 +292,16 @@ def test_speed(rewrite: bool) -> None:
     check("speed", text, rewrite=rewrite)
 
 
+def test_links() -> None:
+    """Every link within the README leads to one of its headings, or to a file that is there."""
+    text = README.read_text(encoding="utf-8")
+    headings = re.findall(r"^## (.*)$", text, re.MULTILINE)
+    anchors = {f"#{re.sub('[^a-z0-9 -]', '', heading.lower()).replace(' ', '-')}" for heading in headings}
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", text) if not link.startswith("https://")]
+    assert len(links) > 10
+    assert [link for link in links if link not in anchors and not (README.parent / link).is_file()] == []
+
+
 # --- the queries -----------------------------------------------------------------------------------------------------
 
 
