@@ -261,7 +261,7 @@ def test_records(rewrite: bool) -> None:
 
 def test_modules() -> None:
     """The README names every module of the package."""
-    section = README.read_text(encoding="utf-8").partition("## The house in short")[2].partition("## ")[0]
+    section = README.read_text(encoding="utf-8").partition("## How it is built")[2].partition("## ")[0]
     cells = [line.split("|")[1] for line in section.splitlines() if line.startswith("| `")]
     modules = {path.stem for path in (README.parent / "whoisd").glob("*.py")} - {"__init__", "__main__"}
     assert set(re.findall(r"`(\w+)`", " ".join(cells))) == modules
