@@ -20,6 +20,7 @@ from whoisd.progress import Progress
 from whoisd.report import Counts, Subject, counts_of
 from whoisd.store import registrant_of
 from whoisd.terminal import close
+from whoisd.transaction import GONE
 from whoisd.wire import Charset
 
 Publish = Callable[[DomainStatus, Registrant], PublicRegistrant | Withheld]
@@ -58,14 +59,6 @@ _SETTINGS: Final = {
     "max_parallel_workers_per_gather": "0",
     "jit": "off",
 }
-# What says that the database is no longer there.
-_GONE: Final = (
-    OSError,
-    asyncpg.PostgresConnectionError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.InterfaceError,
-)
 
 
 async def tally(dsn: Dsn, charset: Charset, progress: Progress, *, in_force: bool) -> dict[Subject, Counts]:
@@ -81,7 +74,7 @@ async def tally(dsn: Dsn, charset: Charset, progress: Progress, *, in_force: boo
         return await _tally(connection, publish, progress)
     except asyncpg.SerializationError as error:
         raise _ended(error, on_standby=True) from None
-    except _GONE as error:
+    except GONE as error:
         raise _ended(error, on_standby=on_standby) from None
     finally:
         await close(connection)  # and with it the transaction

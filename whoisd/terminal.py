@@ -23,6 +23,7 @@ _HINTS: Final = {
     "3F000": ": it lacks a schema; run `whoisd migrate`",
     "42501": ": this role may not do that; database.owner_dsn is for the role that owns the database",
     "42704": ": it lacks a role; run sql/roles.sql",
+    "57014": ": the statement was cancelled, by somebody or by the statement_timeout of the role",
 }
 
 file_path = click.Path(path_type=Path, dir_okay=False)

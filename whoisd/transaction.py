@@ -8,8 +8,17 @@ import asyncpg
 
 from whoisd.errors import WhoisdError, cause_of
 
-# How asyncpg says that the database went away, or cut us off.
-GONE: Final = (OSError, asyncpg.PostgresConnectionError, asyncpg.InterfaceError, asyncpg.OperatorInterventionError)
+# How asyncpg says that the database went away, or cut us off; a statement that was cancelled leaves it where it is.
+GONE: Final = (
+    OSError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.DatabaseDroppedError,
+    asyncpg.IdleSessionTimeoutError,
+)
 
 
 @asynccontextmanager

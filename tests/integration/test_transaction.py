@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import pytest
 from portal_data import ACCOUNT, EVIDENCE, FOREIGN, add_user, link, state
 from support import PATIENCE, Database
@@ -83,3 +84,19 @@ async def test_database_that_goes_away(tmp_path: Path, registry: Database, owner
     assert said in str(told.value)
     assert str(told.value).endswith(f"; all of it is in, or nothing: {hint}") is committing
     assert (await state(owner) != before) is arrives
+
+
+async def test_statement_that_is_cancelled(registry: Database, owner: Any) -> None:
+    """A statement that is cancelled changes nothing, and nobody is told that the database went away."""
+    await add_user(owner, "ADM", "administrator")
+    before = await state(owner)
+    async with owner.transaction():
+        await owner.execute("LOCK TABLE portal.portal_user")
+        impatient = await asyncpg.connect(registry.owner, server_settings={"statement_timeout": "50"})
+        try:
+            with pytest.raises(asyncpg.QueryCanceledError):
+                await convert(impatient, dry_run=False)
+            assert await impatient.fetchval("SELECT 1") == 1
+        finally:
+            await impatient.close()
+    assert await state(owner) == before
