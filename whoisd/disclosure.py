@@ -180,8 +180,19 @@ def deciding_rule(facts: Facts) -> Rule | None:
 
 # --- What the rules look at --------------------------------------------------------------------------------------
 
-# ISO 3166-1 alpha-2, without the codes that it leaves to its users: they name no country (ZZ is "unknown" to many).
-_COUNTRY = re.compile("(?!AA|Q[M-Z]|X[A-Z]|ZZ)[A-Z]{2}")
+# The codes that ISO 3166-1 alpha-2 assigns. Any other names no country that there is: one left to users (ZZ is "unknown" to
+# many), withdrawn (YU), kept for what is no country (EU), or a slip of the pen for DK, where CVR would decide.
+_COUNTRIES: Final = frozenset(
+    """
+    AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS BT BV BW BY
+    BZ CA CC CD CF CG CH CI CK CL CM CN CO CR CU CV CW CX CY CZ DE DJ DK DM DO DZ EC EE EG EH ER ES ET FI FJ FK
+    FM FO FR GA GB GD GE GF GG GH GI GL GM GN GP GQ GR GS GT GU GW GY HK HM HN HR HT HU ID IE IL IM IN IO IQ IR
+    IS IT JE JM JO JP KE KG KH KI KM KN KP KR KW KY KZ LA LB LC LI LK LR LS LT LU LV LY MA MC MD ME MF MG MH MK
+    ML MM MN MO MP MQ MR MS MT MU MV MW MX MY MZ NA NC NE NF NG NI NL NO NP NR NU NZ OM PA PE PF PG PH PK PL PM
+    PN PR PS PT PW PY QA RE RO RS RU RW SA SB SC SD SE SG SH SI SJ SK SL SM SN SO SR SS ST SV SX SY SZ TC TD TF
+    TG TH TJ TK TL TM TN TO TR TT TV TW TZ UA UG UM US UY UZ VA VC VE VG VI VN VU WF WS YE YT ZA ZM ZW
+    """.split()  # noqa: SIM905 - 249 strings, each in its quotes, are not read as well
+)
 # The form of a number, so that no remark ("none", "applied for 2024-05-01", "0") passes for one.
 CVR_NUMBER = re.compile("(?:DK)? ?(?!0{8})[0-9]{8}")
 _VAT_NUMBER = re.compile("(?=.*[1-9])[A-Z0-9 ./+*-]{4,24}")
@@ -223,7 +234,7 @@ def _is_number(text: str, country: Country) -> bool:
 
 
 def _country(code: str | None) -> Country:
-    if code is None or not _COUNTRY.fullmatch(code):
+    if code not in _COUNTRIES:
         return Country.MISSING
     return DK if code == "DK" else ABROAD
 

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import date
 from itertools import product
+from string import ascii_uppercase
 from typing import Any
 
 import pytest
@@ -168,6 +169,10 @@ ABROAD: dict[str, Any] = {"country": "SE", "vat_number": "SE556000016701", "cvr_
         ({"country": "XA"}, Reason.NOT_SETTLED),
         ({"country": "XX"}, Reason.NOT_SETTLED),
         ({"country": "XZ"}, Reason.NOT_SETTLED),
+        ({"country": "DL"}, Reason.NOT_SETTLED),
+        ({"country": "EU"}, Reason.NOT_SETTLED),
+        ({"country": "UK"}, Reason.NOT_SETTLED),
+        ({"country": "YU"}, Reason.NOT_SETTLED),
         ({"country": "QA"}, Reason.VAT_REGISTERED),
         ({"country": "AT"}, Reason.VAT_REGISTERED),
         ({"country": "ZM"}, Reason.VAT_REGISTERED),
@@ -182,6 +187,20 @@ ABROAD: dict[str, Any] = {"country": "SE", "vat_number": "SE556000016701", "cvr_
 def test_reasons_for_registrants_abroad(changes: dict[str, Any], reason: Reason) -> None:
     """Each fact that departs from the rule for registrants abroad withholds the email, with a reason of its own."""
     assert publish_email(registrant(**(ABROAD | changes)), Charset.UTF_8, in_force=True)[1] is reason
+
+
+def test_only_countries_that_there_are() -> None:
+    """Of all pairs of letters the 249 that ISO 3166-1 assigns are countries, none withdrawn, reserved or left to users."""
+    pairs = {"".join(pair) for pair in product(ascii_uppercase, repeat=2)}
+    countries = {code for code in pairs if facts_of(registrant(country=code), in_force=True).country is not Country.MISSING}
+    assert len(countries) == 249
+    assert countries.isdisjoint(_codes("AC AN BU CP CQ CS DD DG EA EU EZ FX IC NT SF SU TA TP UK UN YU ZR"))
+    assert countries.issuperset(_codes("AT BE BG CY CZ DE DK EE ES FI FR GR HR HU IE IT LT LU LV MT NL PL PT RO SE SI SK"))
+    assert countries.issuperset(_codes("AX CH CN FO GB GG GI GL IM IN IS JE JP LI NO SJ TR UA US"))
+
+
+def _codes(text: str) -> list[str]:
+    return text.split()
 
 
 def test_nothing_is_shown_before_the_rules_are_in_force() -> None:
