@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,13 @@ def migrate_command(file: Path | None) -> None:
         click.echo("The database is up to date.")
 
 
+def _percent(_context: click.Context, _parameter: click.Parameter, value: float) -> float:
+    """Refuse nan: to click it is in every range, and no share is more than it."""
+    if isnan(value):
+        raise click.BadParameter("must be a number from 0 to 100")
+    return value
+
+
 @click.command("load")
 @config_option
 @click.option(
@@ -39,6 +47,7 @@ def migrate_command(file: Path | None) -> None:
 @click.option(
     "--max-delete",
     type=click.FloatRange(0, 100),
+    callback=_percent,
     default=5.0,
     show_default=True,
     metavar="PERCENT",
