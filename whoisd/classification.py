@@ -41,6 +41,7 @@ _HISTORY: Final = """
         (after ->> 'classified_by_hand')::boolean AS after
     FROM audit.entry
     WHERE object = $1 AND command = ANY ($2)
+        AND (before ? 'classified_by_hand' OR command <> 'load')  -- a load may have removed roles on the registrant too
     ORDER BY id"""
 _DOMAINS: Final = "SELECT status, count(*) FROM registry.domain WHERE registrant = $1 GROUP BY status"
 _NAMES: Final = "SELECT handle, name FROM registry.registrar WHERE handle = ANY ($1) ORDER BY handle"

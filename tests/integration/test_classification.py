@@ -432,7 +432,10 @@ async def test_show(registry: Database, owner: Any) -> None:
 
 
 async def test_show_history(owner: Any) -> None:
-    """Every decision by hand is told, with when, who, what and on which evidence; control characters of it are replaced."""
+    """Every decision by hand is told, with when, who, what and on which evidence; control characters of it are replaced.
+
+    Nothing else is: neither that roles on the registrant were taken over nor that a load removed them.
+    """
     await add_user(owner, "ADM", group=Group.ADMINISTRATION)
     await decide(owner, Decision.NO)
     await decide(owner, Decision.YES, who="user:ADM")
@@ -440,6 +443,11 @@ async def test_show_history(owner: Any) -> None:
     other = "INSERT INTO audit.entry (who, command, object, account) VALUES ('x', $1, $2, 'x')"
     await owner.execute(other, "registrant classify", f"registrant:{DANISH}")
     await owner.execute(other, "portal take-over", f"registrant:{FOREIGN}")
+    await owner.execute(
+        "INSERT INTO audit.entry (who, command, object, before, account) VALUES"
+        " ('account:x', 'load', $1, '{\"account\": \"REG-1\", \"roles\": [\"proxy\"]}', 'x')",
+        f"registrant:{FOREIGN}",
+    )
     await owner.execute(
         "INSERT INTO audit.entry (who, command, object, evidence, before, after, account) VALUES"
         " ('staff:anna', 'registrant classify', $1, E'a\\nb', '{}', '{}', 'x')",
