@@ -360,20 +360,30 @@ def publish_email(registrant: Registrant, charset: Charset, *, in_force: bool) -
     shown, reason = decide(facts_of(registrant, in_force=in_force))
     if not shown:
         return Withheld(reason), reason
-    email = _given(registrant.secondary_email) or _given(registrant.email)
-    local, _, mail_domain = email.partition("@")
-    if not _ADDRESS.fullmatch(email) or not email.isprintable():
+    address = _address(_given(registrant.secondary_email) or _given(registrant.email))
+    if address is None:
         return Withheld(Reason.NOT_SETTLED), Reason.NOT_SETTLED
-    if charset is not Charset.UTF_8 and not local.isascii():
+    if charset is not Charset.UTF_8 and not address.isascii():
         return Withheld(Reason.NEEDS_UTF_8), Reason.NEEDS_UTF_8
+    return address, reason
+
+
+# A local part and a domain (RFC 5321, 4.1.2), and nothing that could make them two addresses, or part of something else: a
+# name, a remark, a telephone number.
+_LOCAL_PART = re.compile(r"[^\s,:;<>()]+")
+_MAIL_DOMAIN = re.compile("[A-Za-z0-9-]+([.][A-Za-z0-9-]+)+")
+
+
+def _address(email: str) -> str | None:
+    """Return an email with its domain as A-labels, or None for a text that is no one address."""
+    local, _, domain = email.partition("@")
+    if not _LOCAL_PART.fullmatch(local) or not local.isprintable():
+        return None
     try:
-        return f"{local}@{ascii_domain(mail_domain)}", reason
+        domain = ascii_domain(domain)
     except InvalidName:
-        return Withheld(Reason.NOT_SETTLED), Reason.NOT_SETTLED
-
-
-# One address: a local part, one @, a domain; nothing that could make it two, or part of something else.
-_ADDRESS = re.compile(r"[^\s@,;<>]+@[^\s@,;<>]+")
+        return None
+    return f"{local}@{domain}" if _MAIL_DOMAIN.fullmatch(domain) else None
 
 
 def _given(value: str | None) -> str:

@@ -237,6 +237,21 @@ def test_truth_takes_booleans_alone() -> None:
         ("@a.example", None, Charset.UTF_8, Reason.NOT_SETTLED),
         ("p@", None, Charset.UTF_8, Reason.NOT_SETTLED),
         ("p@a@b.example", None, Charset.UTF_8, Reason.NOT_SETTLED),
+        ("p@M5-m.M5-m.EXAMPLE", None, Charset.LATIN_1, "p@M5-m.M5-m.EXAMPLE"),
+        ("p@z.example:+4512345678", None, Charset.UTF_8, Reason.NOT_SETTLED),
+        ("p@a.example(P.Person)", None, Charset.UTF_8, Reason.NOT_SETTLED),
+        ("P.Person(p)p@a.example", None, Charset.UTF_8, Reason.NOT_SETTLED),
+        ("mailto:p@a.example", None, Charset.UTF_8, Reason.NOT_SETTLED),
+        ("p@a.example/q", None, Charset.UTF_8, Reason.NOT_SETTLED),
+        ("p@a_b.example", None, Charset.UTF_8, Reason.NOT_SETTLED),
+        ("p@a.b_c", None, Charset.UTF_8, Reason.NOT_SETTLED),
+        ("rød@grød_x.example", None, Charset.LATIN_1, Reason.NOT_SETTLED),
+        ("p@a..example", None, Charset.UTF_8, Reason.NOT_SETTLED),
+        ("p@.example", None, Charset.UTF_8, Reason.NOT_SETTLED),
+        ("p@a.example.", None, Charset.UTF_8, Reason.NOT_SETTLED),
+        ("p@[192.0.2.1]", None, Charset.UTF_8, Reason.NOT_SETTLED),
+        ("p@example", None, Charset.UTF_8, Reason.NOT_SETTLED),
+        ("p@smørrebrød", None, Charset.UTF_8, Reason.NOT_SETTLED),
         ("p@a.example,q@b.example", None, Charset.UTF_8, Reason.NOT_SETTLED),
         ("p@a.example q@b.example", None, Charset.UTF_8, Reason.NOT_SETTLED),
         ("p@a.example\r\nDomain: free", None, Charset.UTF_8, Reason.NOT_SETTLED),
@@ -251,7 +266,7 @@ def test_email_shown(primary: str | None, secondary: str | None, charset: Charse
     assert publish_email(who, charset, in_force=True) == expected
 
 
-@pytest.mark.parametrize("character", " \t\n\u00a0@,;<>\u202e")
+@pytest.mark.parametrize("character", " \t\n\u00a0@,:;<>()\u202e")
 @pytest.mark.parametrize("email", ["p{}q@a.example", "p@a{}b.example"])
 def test_what_no_address_has(email: str, character: str) -> None:
     """What could make an address two, or part of something else, is in neither half of one that is shown."""
