@@ -7,6 +7,7 @@ told by its field and what it must be, never by the value, which may be personal
 
 import json
 import re
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import date
@@ -304,6 +305,8 @@ def _object(line: bytes) -> Fields:
             line.decode("utf-8")
         except UnicodeDecodeError:
             raise ValueError("not UTF-8 text") from None
+        if line.startswith(BOM_UTF8):
+            raise ValueError("begins with a byte order mark, which JSON does not have: write the file without one") from None
         raise ValueError("not a JSON object") from None
     if not isinstance(fields, dict):
         raise ValueError("not a JSON object")  # noqa: TRY004 - a fault of the line, like all others

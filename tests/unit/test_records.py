@@ -386,6 +386,12 @@ def test_not_json(text: bytes) -> None:
     assert fault(text) == "not a JSON object"
 
 
+def test_byte_order_mark() -> None:
+    """The mark that some programs put before the first line is named: nobody sees it in an editor."""
+    said = "begins with a byte order mark, which JSON does not have: write the file without one"
+    assert fault(b"\xef\xbb\xbf" + line(HOST)) == said
+
+
 @pytest.mark.parametrize("text", [b"[]", b"null", b'"host"', b"1"])
 def test_json_but_no_object(text: bytes) -> None:
     """A line of JSON that is no object is refused."""
