@@ -116,6 +116,9 @@ class _Load:
             kind: await staging.compare(self._connection, kind, self._options.mode) for kind in TABLES
         }
         _check_removals(changes, self._options.max_delete)
+        if not self._options.dry_run:
+            # From here on nobody decides on what is removed, of which the trail would not know.
+            await staging.hold_removed(self._connection, changes)
         await self._find_disagreements()
         if not self._options.dry_run:
             self._progress.begin("writing")

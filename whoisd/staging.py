@@ -207,6 +207,17 @@ async def lifted_protections(connection: Any) -> list[Place]:
     return [(row[0], row[1]) for row in rows]
 
 
+async def hold_removed(connection: Any, changes: Mapping[str, Changes]) -> None:
+    """Hold what `Mode.REPLACE` removes: whoever would decide on it waits, and then finds that it is gone.
+
+    In the order in which `write` removes, so that a take-over under way and a load do not wait for each other.
+    """
+    for kind, table in reversed(list(TABLES.items())):
+        if changes[kind].removed:
+            rows = f"SELECT FROM {table.name} AS old WHERE {_is_removed(kind, table)} FOR UPDATE"
+            await connection.execute(f"SELECT count(*) FROM ({rows}) AS held")  # noqa: S608 - names of ours
+
+
 # What people decided about what `Mode.REPLACE` would remove, each as the audit trail has it.
 _DECIDED_AND_REMOVED: Final = """
     SELECT 'registrant:' || handle AS object, jsonb_build_object('classified_by_hand', classified_by_hand) AS before
@@ -253,9 +264,12 @@ async def write(connection: Any, changes: Mapping[str, Changes]) -> None:
     for kind, table in reversed(list(TABLES.items())):
         if changes[kind].removed:
             await connection.execute(
-                f"DELETE FROM {table.name} AS old"  # noqa: S608 - names of ours
-                f" WHERE NOT EXISTS (SELECT FROM new_{kind} AS new WHERE {_same_key(table)})"
+                f"DELETE FROM {table.name} AS old WHERE {_is_removed(kind, table)}"  # noqa: S608 - names of ours
             )
+
+
+def _is_removed(kind: str, table: Table) -> str:
+    return f"NOT EXISTS (SELECT FROM new_{kind} AS new WHERE {_same_key(table)})"
 
 
 def _update(kind: str, table: Table) -> str:

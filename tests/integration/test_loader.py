@@ -12,11 +12,14 @@ import asyncpg
 import pytest
 from support import Database
 
+from whoisd import staging
 from whoisd.audit import this_account
-from whoisd.errors import LoadError
+from whoisd.classification import Decision, classify
+from whoisd.errors import LoadError, RegistrantError
 from whoisd.files import RegistryFiles
 from whoisd.loader import Options, Report, load
 from whoisd.migrations import migrate
+from whoisd.portal import take_over
 from whoisd.staging import TABLES, Mode
 
 Fields = dict[str, Any]
@@ -569,6 +572,34 @@ async def test_classified_registrants_that_are_removed(empty_registry: Database,
         ("registrant:NY-DK", '{"classified_by_hand": false}', None),
         ("domain:ny.dk", '{"roles": ["proxy"], "account": "REG-9"}', None),
     }
+
+
+async def test_nobody_decides_on_what_is_being_removed(
+    empty_registry: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once a replacing load has said what goes with it, nobody decides on that any more: the trail would not know it."""
+    user = {"type": "portal_user", "handle": "LINKED-9", "account": "REG-9", "linked": True}
+    role = {"type": "object_role", "holder": "LINKED-9", "role": "proxy", "object": "domain:ny.dk"}
+    staff = {"type": "staff", "name": "anna"}
+    await load_files(empty_registry, write(tmp_path / "a.jsonl", REGISTRAR, FOREIGN, DOMAIN, staff, user, role))
+    monkeypatch.setattr("whoisd.classification.LOCK_TIMEOUT", 0.3)
+    removing = staging.write
+
+    async def decide_meanwhile(connection: Any, changes: Any) -> None:
+        other = await asyncpg.connect(empty_registry.owner)
+        try:
+            with pytest.raises(RegistrantError, match="has been changing this registrant"):
+                await classify(other, "NY-DK", Decision.NO, evidence="x", who="staff:anna", in_force=True)
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(take_over(other, "REG-9", "domain:ny.dk"), 0.5)
+        finally:
+            other.terminate()
+        await removing(connection, changes)
+
+    monkeypatch.setattr(staging, "write", decide_meanwhile)
+    file = write(tmp_path / "b.jsonl", REGISTRAR, staff)
+    report = await load_files(empty_registry, file, mode=Mode.REPLACE, max_delete=100)
+    assert (report.changes["registrant"].removed, report.changes["domain"].removed) == (1, 1)
 
 
 async def test_protection_that_is_lifted(database: Database, tmp_path: Path) -> None:
