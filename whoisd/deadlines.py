@@ -50,4 +50,7 @@ class Deadlines(Generic[Item]):
                 self._timer = self._loop.call_later(due - now, self._look)
                 return
             del self._due[item]
-            self._expire(item)
+            try:
+                self._expire(item)
+            except Exception as error:  # noqa: BLE001 - one item's fault is not the others'
+                self._loop.call_exception_handler({"message": "a deadline failed", "exception": error})

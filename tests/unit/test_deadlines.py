@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import uvloop
 
@@ -124,3 +125,26 @@ def test_thousands_take_one_timer() -> None:
         return timers
 
     assert uvloop.run(count()) == 1
+
+
+async def test_fault_of_one() -> None:
+    """An item whose end raises is reported to the loop; those behind it are told in their time all the same."""
+    told: list[str] = []
+    reported: list[dict[str, Any]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: reported.append(context))
+    fault = RuntimeError("x")
+
+    def expire(item: str) -> None:
+        told.append(item)
+        if item == "a":
+            raise fault
+
+    deadlines: Deadlines[str] = Deadlines(loop, SECONDS, expire)
+    for item in ("a", "b"):
+        deadlines.add(item)
+    await asyncio.sleep(SECONDS / 2)
+    deadlines.add("c")
+    await passed(told, 3)
+    assert told == ["a", "b", "c"]
+    assert [context["exception"] for context in reported] == [fault]
