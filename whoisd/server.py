@@ -80,18 +80,19 @@ class Acceptor:
 
     def start(self) -> None:
         """Accept from now on."""
-        self._resume = None
+        self._end_pause()
         self._desk.poller.watch(self._listener.socket.fileno(), READABLE, self)
 
     def close(self) -> None:
         """Accept no more, and close our copy of the socket; idempotent."""
-        if self._resume:
-            self._resume.cancel()
+        self._end_pause()
         if self._listener.socket.fileno() >= 0:
             self._desk.poller.forget(self._listener.socket.fileno())
             self._listener.socket.close()
 
-    abort = close
+    def abort(self) -> None:
+        """Go on in a moment: a worker that lives and accepts no more would be missed by nobody."""
+        self._pause()
 
     def ready(self, events: int) -> None:  # noqa: ARG002 - there is one kind of event
         """Accept what waits, of which another worker may be first to take some."""
@@ -106,7 +107,8 @@ class Acceptor:
                 return
             except OSError as error:
                 if error.errno in _OUT_OF_SOMETHING:
-                    self._pause(error)
+                    self._desk.log.warning("server.exhausted", because=error.strerror)
+                    self._pause()
                     return
                 continue  # what had connected is gone again (accept(2), "Error handling")
             self._begin(SocketType(self._family, SOCK_STREAM, 0, descriptor), peer[0])
@@ -119,11 +121,19 @@ class Acceptor:
             log_fault(self._desk.log, {"exception": error})
             connection.abort()
 
-    def _pause(self, error: OSError) -> None:
-        """Leave in the queue what waits, for a moment: trying again at once would take all of the CPU."""
-        self._desk.log.warning("server.exhausted", because=error.strerror)
-        self._desk.poller.forget(self._listener.socket.fileno())
+    def _pause(self) -> None:
+        """Leave in the queue what waits, for a moment: trying again at once would take all of the CPU.
+
+        The poller keeps the socket, for no event: to take it up anew takes memory, of which there may still be none.
+        """
+        self._end_pause()
+        self._desk.poller.watch(self._listener.socket.fileno(), 0, self)
         self._resume = self._desk.loop.call_later(PAUSE, self.start)
+
+    def _end_pause(self) -> None:
+        if self._resume:
+            self._resume.cancel()
+            self._resume = None
 
 
 class Worker:
@@ -179,9 +189,9 @@ class Worker:
         """Cut what is still open, and end; idempotent."""
         for acceptor in self._acceptors:
             acceptor.close()
+        await self._desk.store.close()  # first, so that whoever waits for a lookup is told that it failed
         self._desk.close()
         self._heart.cancel()
-        await self._desk.store.close()
 
     async def _beat(self) -> None:
         while True:

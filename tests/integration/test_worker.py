@@ -1,9 +1,16 @@
-"""A client that does not take its answer: the worker on the test's own loop, with socket buffers too small for an answer."""
+"""The worker on the test's own loop: clients that do not take their answer, and what fails around it."""
 
 import asyncio
+import errno
+import os
+import select
 import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import date
+from typing import Any, Final
 
+import pytest
 import structlog
 from structlog.testing import capture_logs
 from support import Database
@@ -13,21 +20,25 @@ from whoisd.config import Database as DatabaseSettings
 from whoisd.log import ClientNames
 from whoisd.memory import anonymous
 from whoisd.metrics import Board
-from whoisd.server import Post, Worker
+from whoisd.server import PAUSE, Acceptor, Post, Worker
 from whoisd.sockets import Room, open_listeners
 from whoisd.sources import ENTRY, HEADER, Connections, Ledger, Secret, Sources
 from whoisd.supervisor import limits_of
 
+QUERY: Final = b"eksempel.dk\r\n"
+Address = tuple[str, int]
 
-async def test_client_that_does_not_read(sandbox_database: Database) -> None:
-    """An answer that a client leaves untaken is cut off at the write deadline, and the outcome says so."""
+
+@asynccontextmanager
+async def running(database: Database) -> AsyncIterator[tuple[Worker, Address]]:
+    """A worker and where it listens; an answer is too large for a socket's least buffers, and the kernel gives no more."""
     settings = Settings(
         listen=(Listen(host="127.0.0.1", port=0),),
-        database=DatabaseSettings(dsn=sandbox_database.reader),
+        database=DatabaseSettings(dsn=database.reader),
         server=Server(write_timeout=0.5),
         answer=Answers(terms="\n".join(["terms of use " * 6] * 50)),
     )
-    with open_listeners(settings.listen) as listeners, capture_logs() as events:
+    with open_listeners(settings.listen) as listeners:
         [listening] = [listener.socket for listener in listeners]
         address = listening.getsockname()
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)  # the kernel makes it the least there is
@@ -43,19 +54,10 @@ async def test_client_that_does_not_read(sandbox_database: Database) -> None:
             )
         )
         await worker.start()
-        with socket.socket() as client:
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
-            client.setblocking(False)
-            loop = asyncio.get_running_loop()
-            await loop.sock_connect(client, address)
-            await loop.sock_sendall(client, b"eksempel.dk\r\n")
-            await asyncio.sleep(0.4)
-            assert not [event for event in events if event["event"].startswith("query")]
-            await asyncio.sleep(0.4)
-        await worker.stop()
-    assert [(event["event"], event["outcome"]) for event in events if event["event"].startswith("query")] == [
-        ("query.abandoned", "write_timeout")
-    ]
+        try:
+            yield worker, address
+        finally:
+            await worker.stop()
 
 
 def sources(settings: Settings) -> Sources:
@@ -64,3 +66,111 @@ def sources(settings: Settings) -> Sources:
     ledger = Ledger(memory)
     connections = Connections(memoryview(bytearray(Connections.size(1))), 1, 0, ledger.secret)
     return Sources(limits_of(settings, {}), ledger, connections)
+
+
+@asynccontextmanager
+async def asking_and_not_reading(address: Address) -> AsyncIterator[None]:
+    """A client that sends its query, and takes nothing of the answer but what its least buffer holds."""
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+        client.setblocking(False)
+        loop = asyncio.get_running_loop()
+        await loop.sock_connect(client, address)
+        await loop.sock_sendall(client, QUERY)
+        await asyncio.sleep(0.4)
+        yield
+
+
+async def ask(address: Address) -> bytes:
+    """The whole answer."""
+    reader, writer = await asyncio.open_connection(*address)
+    writer.write(QUERY)
+    async with asyncio.timeout(5):
+        answer = await reader.read()
+    writer.close()
+    return answer
+
+
+def ends(events: Any) -> list[tuple[str, str]]:
+    return [(event["event"], event["outcome"]) for event in events if event["event"].startswith("query")]
+
+
+async def test_client_that_does_not_read(sandbox_database: Database) -> None:
+    """An answer that a client leaves untaken is cut off at the write deadline, and the outcome says so."""
+    with capture_logs() as events:
+        async with running(sandbox_database) as (_, address), asking_and_not_reading(address):
+            assert not ends(events)
+            await asyncio.sleep(0.4)
+            assert ends(events) == [("query.abandoned", "write_timeout")]
+
+
+async def test_answer_that_the_stop_cuts_off(sandbox_database: Database) -> None:
+    """An answer that is still under way when the worker stops was not taken either, and does not count as one that was."""
+    with capture_logs() as events:
+        async with running(sandbox_database) as (worker, address), asking_and_not_reading(address):
+            await worker.stop()
+    assert ends(events) == [("query.abandoned", "write_timeout")]
+
+
+class Scarce:
+    """A kernel that has no memory for one socket more: neither to accept it nor to watch it."""
+
+    def __init__(self, epoll: select.epoll) -> None:
+        self._epoll = epoll
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._epoll, name)
+
+    @staticmethod
+    def accept() -> Any:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    def register(self, *_: int) -> None:
+        self.accept()
+
+
+async def test_memory_runs_short(sandbox_database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that pauses for want of memory accepts again, though there is none either to watch another socket."""
+    async with running(sandbox_database) as (worker, address):
+        [acceptor] = worker._acceptors
+        poller = worker._desk.poller
+        with monkeypatch.context() as scarcity:
+            scarcity.setattr(acceptor, "_accept", Scarce.accept)
+            scarcity.setattr(poller, "_epoll", Scarce(poller._epoll))
+            waiting = asyncio.create_task(ask(address))
+            await asyncio.sleep(PAUSE * 3)
+        assert await waiting
+
+
+async def test_stop_while_memory_is_short(sandbox_database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that is told to stop while it pauses tries once more to accept what waits, and then never again."""
+    reported: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+    async with running(sandbox_database) as (worker, address):
+        [acceptor] = worker._acceptors
+        monkeypatch.setattr(acceptor, "_accept", Scarce.accept)
+        with socket.create_connection(address):
+            await asyncio.sleep(PAUSE / 2)
+            worker.close(last=True)
+            await asyncio.sleep(PAUSE * 2)
+    assert reported == []
+
+
+async def test_fault_while_accepting(sandbox_database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault of ours while accepting is reported and costs that one connection: the worker accepts the next."""
+    reported: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+    async with running(sandbox_database) as (_, address):
+        begin = Acceptor._begin
+        faults = [RuntimeError("x")]
+
+        def fail_once(acceptor: Acceptor, client: Any, peer: str) -> None:
+            if faults:
+                client.close()
+                raise faults.pop()
+            begin(acceptor, client, peer)
+
+        monkeypatch.setattr(Acceptor, "_begin", fail_once)
+        assert await ask(address) == b""
+        assert await ask(address)
+    assert len(reported) == 1
