@@ -76,8 +76,8 @@ class Desk:
 
     def __post_init__(self) -> None:
         self.reading = Deadlines(self.loop, self.server.read_timeout, Connection.read_expired)
-        self.closing = Deadlines(self.loop, self.server.write_timeout, Connection.write_expired)
-        self.leaving = Deadlines(self.loop, REFUSAL_DRAIN, Connection.write_expired)
+        self.closing = Deadlines(self.loop, self.server.write_timeout, Connection.abort)
+        self.leaving = Deadlines(self.loop, REFUSAL_DRAIN, Connection.abort)
 
     def close(self) -> None:
         """Cut every connection, and watch nothing any more; idempotent."""
@@ -159,16 +159,13 @@ class Connection:
         seconds = self._desk.server.read_timeout
         self._send(notice(Outcome.READ_TIMEOUT, notices.read_timeout(seconds)))
 
-    def write_expired(self) -> None:
-        """Give up waiting for the client to take its answer, or to close."""
+    def abort(self) -> None:
+        """Cut the connection now, and what it has not taken of its answer; idempotent."""
+        if self._state is State.CLOSED:
+            return
         if self._answer and self._unsent:
             self._answer = replace(self._answer, outcome=Outcome.WRITE_TIMEOUT)
-        self.abort()
-
-    def abort(self) -> None:
-        """Cut the connection now; idempotent."""
-        if self._state is not State.CLOSED:
-            self._close()
+        self._close()
 
     # --- reading --------------------------------------------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 """The wire: whatever a client sends, and however, ends in a documented outcome within its deadline, with its text whole."""
 
+import asyncio
 import json
 import resource
 import signal
@@ -12,6 +13,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Final
 
+import asyncpg
 import pytest
 from support import PATIENCE, WHOISD, Database, Service, environment, fields, receive
 
@@ -284,6 +286,22 @@ def test_stop_cuts_what_outstays_the_grace(sandbox_database: Database) -> None:
         service.process.send_signal(signal.SIGTERM)
         assert service.process.wait(PATIENCE) == 0
         assert 0.3 < time.monotonic() - begun < 3
+
+
+async def test_stop_tells_who_waits_for_the_database(database: Database) -> None:
+    """Whoever still waits for the database when the grace is over is told to try again later, in full."""
+    settings = {"WHOISD_SERVER__GRACE": "0.5", "WHOISD_DATABASE__DEADLINE": "20"}
+    locker = await asyncpg.connect(database.owner)
+    with Service(database.reader, settings) as service, service.connect() as client:
+        await locker.execute("BEGIN; LOCK TABLE registry.domain")
+        client.sendall(b"eksempel.dk\r\n")
+        await asyncio.sleep(0.2)
+        service.process.send_signal(signal.SIGTERM)
+        assert receive(client) == notices.TEMPORARY_FAILURE.replace("\n", "\r\n").encode()
+        assert service.process.wait(PATIENCE) == 0
+        [ended] = service.events("query")
+        assert (ended["event"], ended["fault"]) == ("query.failed", "stopping")
+    await locker.close()
 
 
 @pytest.mark.parametrize("clients", [20, 200])
