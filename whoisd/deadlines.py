@@ -6,7 +6,9 @@ order as it stands. Knows nothing of what it watches.
 
 import asyncio
 from collections.abc import Callable, Hashable
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
+
+TICK: Final = 0.001  # seconds, of the loop's clock: to look sooner than that is to look again and again until it ticks
 
 Item = TypeVar("Item", bound=Hashable)
 
@@ -42,15 +44,15 @@ class Deadlines(Generic[Item]):
 
     def _look(self) -> None:
         """Expire what is due, and look again when the next is; between the two nothing has to be done for any item."""
-        self._timer = None
         now = self._loop.time()
-        while self._due:
+        while self._due:  # the timer is not None meanwhile: what is added does not set one beside ours
             item, due = next(iter(self._due.items()))
             if due > now:
-                self._timer = self._loop.call_later(due - now, self._look)
+                self._timer = self._loop.call_later(max(due - now, TICK), self._look)
                 return
             del self._due[item]
             try:
                 self._expire(item)
             except Exception as error:  # noqa: BLE001 - one item's fault is not the others'
                 self._loop.call_exception_handler({"message": "a deadline failed", "exception": error})
+        self._timer = None
