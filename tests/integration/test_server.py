@@ -292,16 +292,18 @@ async def test_stop_tells_who_waits_for_the_database(database: Database) -> None
     """Whoever still waits for the database when the grace is over is told to try again later, in full."""
     settings = {"WHOISD_SERVER__GRACE": "0.5", "WHOISD_DATABASE__DEADLINE": "20"}
     locker = await asyncpg.connect(database.owner)
-    with Service(database.reader, settings) as service, service.connect() as client:
-        await locker.execute("BEGIN; LOCK TABLE registry.domain")
-        client.sendall(b"eksempel.dk\r\n")
-        await asyncio.sleep(0.2)
-        service.process.send_signal(signal.SIGTERM)
-        assert receive(client) == notices.TEMPORARY_FAILURE.replace("\n", "\r\n").encode()
-        assert service.process.wait(PATIENCE) == 0
-        [ended] = service.events("query")
-        assert (ended["event"], ended["fault"]) == ("query.failed", "stopping")
-    await locker.close()
+    try:
+        with Service(database.reader, settings) as service, service.connect() as client:
+            await locker.execute("BEGIN; LOCK TABLE registry.domain")
+            client.sendall(b"eksempel.dk\r\n")
+            await asyncio.sleep(0.2)
+            service.process.send_signal(signal.SIGTERM)
+            assert receive(client) == notices.TEMPORARY_FAILURE.replace("\n", "\r\n").encode()
+            assert service.process.wait(PATIENCE) == 0
+            [ended] = service.events("query")
+            assert (ended["event"], ended["fault"]) == ("query.failed", "stopping")
+    finally:
+        locker.terminate()
 
 
 @pytest.mark.parametrize("clients", [20, 200])
