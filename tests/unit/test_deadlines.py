@@ -144,18 +144,17 @@ async def test_what_comes_back_takes_no_second_timer() -> None:
             timers.append(loop.call_later(delay, callback))
             return timers[-1]
 
-    told: list[int] = []
+    told: list[str] = []
 
-    def come_back(item: int) -> None:
+    def come_back(item: str) -> None:
         told.append(item)
         deadlines.add(item)
 
-    deadlines: Deadlines[int] = Deadlines(Counting(), SECONDS, come_back)  # type: ignore[arg-type] # what it takes of a loop
-    for item in range(3):
+    deadlines: Deadlines[str] = Deadlines(Counting(), SECONDS, come_back)  # type: ignore[arg-type] # what it takes of a loop
+    for item in ("a", "b", "c"):
         deadlines.add(item)
         await asyncio.sleep(SECONDS / 4)
-    while len(told) < 30:
-        await asyncio.sleep(SECONDS)
+    await passed(told, 30)
     deadlines.close()
     assert len(timers) <= 2 * len(told) + 2  # a timer may fire a moment early, and is set again
 
