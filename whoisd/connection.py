@@ -39,7 +39,8 @@ from whoisd.wire import LineBuffer
 
 CHUNK: Final = 65536  # bytes read at once
 DRAIN_LIMIT: Final = 16 * 1024 * 1024  # bytes read and thrown away for one connection; then it is left unread
-REFUSAL_DRAIN: Final = 1.0  # seconds for a client refused at the door to take that and close
+REFUSAL_DRAIN: Final = 1.0  # seconds for a client refused at the door to take that and close; as many again while it sends
+MOST_DRAINED: Final = 1000  # connections being refused beyond which none is given more than the first of them
 
 _REFUSED: Final = {
     Limit.SOURCE_RATE: Outcome.RATE_EXCEEDED,
@@ -77,7 +78,7 @@ class Desk:
     def __post_init__(self) -> None:
         self.reading = Deadlines(self.loop, self.server.read_timeout, Connection.read_expired)
         self.closing = Deadlines(self.loop, self.server.write_timeout, Connection.abort)
-        self.leaving = Deadlines(self.loop, REFUSAL_DRAIN, Connection.abort)
+        self.leaving = Deadlines(self.loop, REFUSAL_DRAIN, Connection.leave_expired)
 
     def close(self) -> None:
         """Cut every connection, and watch nothing any more; idempotent."""
@@ -102,7 +103,7 @@ class Connection:
     """One client, over a socket of its own that came by a listener with the section `listen`; `peer` is its address."""
 
     __slots__ = ("_answer", "_buffer", "_client", "_counted", "_deadlines", "_descriptor", "_desk", "_drained", "_ended",
-                 "_header", "_listen", "_lookup", "_peer", "_since", "_socket", "_state", "_taken", "_unsent",
+                 "_header", "_heard", "_listen", "_lookup", "_peer", "_since", "_socket", "_state", "_taken", "_unsent",
                  "_watched")  # fmt: skip
 
     def __init__(self, desk: Desk, listen: Listen, socket: SocketType, peer: str) -> None:
@@ -122,6 +123,7 @@ class Connection:
         self._answer: Answer | None = None
         self._unsent = b""
         self._drained = 0
+        self._heard = 0  # how many of them there were when its time was last up
         self._ended = False  # whether the client has sent its FIN
         self._taken: float | None = None  # seconds from accept to answer
         self._since = perf_counter()  # the loop's own clock is too coarse: it stands still within a turn
@@ -158,6 +160,18 @@ class Connection:
         """Give up waiting for a query."""
         seconds = self._desk.server.read_timeout
         self._send(notice(Outcome.READ_TIMEOUT, notices.read_timeout(seconds)))
+
+    def leave_expired(self) -> None:
+        """Give up on a client refused at the door, unless it still sends: a reset now could overtake what it is told.
+
+        It may have no more than the time of any other client, and only while there is room; the oldest still gives way.
+        """
+        desk = self._desk
+        sends, self._heard = self._drained > self._heard, self._drained
+        if sends and perf_counter() - self._since < desk.server.write_timeout and len(desk.refused) <= MOST_DRAINED:
+            self._give_time(desk.leaving)
+        else:
+            self.abort()
 
     def abort(self) -> None:
         """Cut the connection now, and what it has not taken of its answer; idempotent."""

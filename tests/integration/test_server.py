@@ -243,6 +243,31 @@ def test_too_many_connections(sandbox_database: Database) -> None:
         service.wait_for_event("query.refused")
 
 
+@pytest.mark.parametrize(("seconds", "whole"), [(2.5, True), (10, False)])
+def test_refused_client_that_keeps_sending(sandbox_database: Database, seconds: float, *, whole: bool) -> None:
+    """A client that was refused at the door is not reset while it sends, but for longer than any client may take."""
+    settings = {
+        "WHOISD_SERVER__MAX_CONNECTIONS": "1",
+        "WHOISD_SERVER__WORKERS": "1",
+        "WHOISD_SERVER__WRITE_TIMEOUT": "4",
+        "WHOISD_SERVER__READ_TIMEOUT": "60",
+    }
+    with Service(sandbox_database.reader, settings) as service, service.connect(), service.connect() as client:
+        client.sendall(b"eksempel.dk\r\n")
+        sent, until = True, time.monotonic() + seconds
+        while sent and time.monotonic() < until:
+            time.sleep(0.1)
+            try:
+                client.sendall(b"x")
+            except OSError:
+                sent = False
+        assert sent is whole
+        if whole:
+            assert receive(client) == notices.too_many_requests(5).replace("\n", "\r\n").encode()
+        else:
+            assert 4 < seconds - (until - time.monotonic()) < 7
+
+
 def test_ipv6(sandbox_database: Database) -> None:
     """The server listens on IPv6 too, and greets its clients with the address in full."""
     with Service(sandbox_database.reader, host="::1") as service:

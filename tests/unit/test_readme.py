@@ -144,6 +144,10 @@ def test_limits(rewrite: bool) -> None:
         ["connections that wait to be accepted (the kernel lowers it to `net.core.somaxconn`)", f"{sockets.BACKLOG:,}"],
         ["share of the open files (`ulimit -n`, less 64) that is kept for connections refused on arrival", "a fifth"],
         ["time for a client refused on arrival to close; the oldest makes room", f"{connection.REFUSAL_DRAIN:g} s"],
+        [
+            "connections being refused up to which one that still sends has longer, at most `server.write_timeout`",
+            f"{connection.MOST_DRAINED:,}",
+        ],
         ["what a client refused for the number of connections is told to wait", f"{sources.CONNECTIONS_RETRY} s"],
         ["bans: the first, second, third, and each one after", ", ".join(f"{seconds:,.0f} s" for seconds in sources.BANS)],
         ["time without a ban after which one earlier ban is forgotten", f"{sources.FORGIVEN_AFTER:,.0f} s"],
