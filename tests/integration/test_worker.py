@@ -6,7 +6,7 @@ import os
 import select
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import date
 from typing import Any, Final
 
@@ -15,6 +15,7 @@ import structlog
 from structlog.testing import capture_logs
 from support import Database
 
+from whoisd import connection
 from whoisd.config import Answers, Listen, Server, Settings
 from whoisd.config import Database as DatabaseSettings
 from whoisd.log import ClientNames
@@ -110,6 +111,25 @@ async def test_answer_that_the_stop_cuts_off(sandbox_database: Database) -> None
         async with running(sandbox_database) as (worker, address), asking_and_not_reading(address):
             await worker.stop()
     assert ends(events) == [("query.abandoned", "write_timeout")]
+
+
+@pytest.mark.parametrize(("most", "longer"), [(1, True), (0, False)])
+async def test_patience_with_the_refused_ends_where_they_are_many(
+    sandbox_database: Database, monkeypatch: pytest.MonkeyPatch, most: int, *, longer: bool
+) -> None:
+    """A client that was refused at the door and still sends has more than the first while only if few are being refused."""
+    monkeypatch.setattr(connection, "REFUSAL_DRAIN", 0.2)
+    monkeypatch.setattr(connection, "MOST_DRAINED", most)
+    with capture_logs() as events:
+        async with running(sandbox_database) as (worker, address):
+            worker._desk.room = Room(0, 10)
+            with socket.create_connection(address) as client:
+                for _ in range(7):
+                    with suppress(OSError):  # it was cut
+                        client.send(b"x")
+                    await asyncio.sleep(0.05)
+                assert bool(ends(events)) is not longer
+    assert ends(events) == [("query.refused", "too_many_connections")]
 
 
 class Scarce:
