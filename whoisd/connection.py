@@ -175,11 +175,9 @@ class Connection:
 
     def abort(self) -> None:
         """Cut the connection now, and what it has not taken of its answer; idempotent."""
-        if self._state is State.CLOSED:
-            return
-        if self._answer and self._unsent:
-            self._answer = replace(self._answer, outcome=Outcome.WRITE_TIMEOUT)
-        self._close()
+        if self._state is not State.CLOSED:
+            self._abandon(Outcome.WRITE_TIMEOUT)
+            self._close()
 
     # --- reading --------------------------------------------------------------------------------------------------------
 
@@ -320,13 +318,19 @@ class Connection:
         except BlockingIOError:
             pass
         except OSError:  # a reset: nobody is there any more
-            self._answer = None if self._unsent else self._answer
+            self._abandon(Outcome.CLIENT_GONE)
             self._close()
             return
         if self._ended and not self._unsent:
             self._close()  # nothing can be unread: the kernel delivers what it has, then the FIN
         else:
             self._watch()
+
+    def _abandon(self, outcome: Outcome) -> None:
+        """Have an answer that was not sent whole end so. What it shows counts as shown as soon as any of it was sent."""
+        if self._answer and self._unsent:
+            is_begun = len(self._unsent) < len(self._answer.payload)
+            self._answer = replace(self._answer, outcome=outcome) if is_begun else Answer(outcome, b"")
 
     def _watch(self) -> None:
         """Have the socket watched for what the connection waits for now."""

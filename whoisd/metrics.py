@@ -47,6 +47,7 @@ _ASKED: Final = {
     Outcome.NOT_FOUND: ("domain", "host"),
     Outcome.HELP: ("help",),
     Outcome.WRITE_TIMEOUT: ("domain", "host", "help", "none"),
+    Outcome.CLIENT_GONE: ("domain", "host", "help", "none"),
 }
 _QUERIES: Final = {(it, kind): _cells.take() for it in Outcome for kind in _ASKED.get(it, ("none",))}
 _LATENCY: Final = _cells.take(len(SECONDS) + 1)

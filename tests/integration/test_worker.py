@@ -5,6 +5,7 @@ import errno
 import os
 import select
 import socket
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import date
@@ -18,6 +19,7 @@ from support import Database
 from whoisd import connection
 from whoisd.config import Answers, Listen, Server, Settings
 from whoisd.config import Database as DatabaseSettings
+from whoisd.disclosure import Reason
 from whoisd.log import ClientNames
 from whoisd.memory import anonymous
 from whoisd.metrics import Board
@@ -26,7 +28,7 @@ from whoisd.sockets import Room, open_listeners
 from whoisd.sources import ENTRY, HEADER, Connections, Ledger, Secret, Sources
 from whoisd.supervisor import limits_of
 
-QUERY: Final = b"eksempel.dk\r\n"
+QUERY: Final = b"--show-handles punktum.dk\r\n"
 Address = tuple[str, int]
 
 
@@ -70,7 +72,7 @@ def sources(settings: Settings) -> Sources:
 
 
 @asynccontextmanager
-async def asking_and_not_reading(address: Address) -> AsyncIterator[None]:
+async def asking_and_not_reading(address: Address) -> AsyncIterator[socket.socket]:
     """A client that sends its query, and takes nothing of the answer but what its least buffer holds."""
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
@@ -79,7 +81,7 @@ async def asking_and_not_reading(address: Address) -> AsyncIterator[None]:
         await loop.sock_connect(client, address)
         await loop.sock_sendall(client, QUERY)
         await asyncio.sleep(0.4)
-        yield
+        yield client
 
 
 async def ask(address: Address) -> bytes:
@@ -111,6 +113,18 @@ async def test_answer_that_the_stop_cuts_off(sandbox_database: Database) -> None
         async with running(sandbox_database) as (worker, address), asking_and_not_reading(address):
             await worker.stop()
     assert ends(events) == [("query.abandoned", "write_timeout")]
+
+
+async def test_answer_that_a_reset_cuts_off(sandbox_database: Database) -> None:
+    """What an answer shows was shown, though its client reset the connection when it had only the first of it."""
+    with capture_logs() as events:
+        async with running(sandbox_database) as (_, address), asking_and_not_reading(address) as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.close()
+            await asyncio.sleep(0.1)
+    assert ends(events) == [("query.abandoned", "client_gone")]
+    [told] = [event for event in events if event["event"] == "query.abandoned"]
+    assert (told["name"], told["email"]) == ("punktum.dk", Reason.LOCKED_TO_CVR)
 
 
 @pytest.mark.parametrize(("most", "longer"), [(1, True), (0, False)])

@@ -64,6 +64,7 @@ KINDS: Final = {
     Outcome.NOT_FOUND: ("domain", "host"),
     Outcome.HELP: ("help",),
     Outcome.WRITE_TIMEOUT: ("domain", "host", "help", None),
+    Outcome.CLIENT_GONE: ("domain", "host", "help", None),
 }
 QUERIES: Final = [(outcome, kind) for outcome in Outcome for kind in KINDS.get(outcome, (None,))]
 
