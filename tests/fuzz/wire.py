@@ -46,8 +46,10 @@ async def play(script: Script, port: int) -> Heard:
             client = await connect(("127.0.0.1", port), script.source)
             with client:
                 client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                await _send(client, script)
-                late = time.monotonic() - begun > LATE
+                try:
+                    await _send(client, script)
+                finally:  # one that is cut off while it sends is late only if it was slow
+                    late = time.monotonic() - begun > LATE
                 while script.ending.reads and (chunk := await asyncio.get_running_loop().sock_recv(client, 65536)):
                     heard += chunk
                 if script.ending is Ending.LINGER:
