@@ -4,8 +4,8 @@ HOST ?= 127.0.0.1
 PORT ?= 4343
 BIN = .venv/bin
 
-.PHONY: install clients sandbox bench bench-load check test faults debian fuzz fuzz-targets fuzz-wire fuzz-replay mutants format
-.PHONY: lock clean
+.PHONY: install clients sandbox bench bench-load check test faults breaks debian fuzz fuzz-targets fuzz-wire fuzz-replay mutants
+.PHONY: format lock clean
 
 install: .venv/installed
 
@@ -52,6 +52,11 @@ test: install $(if $(shell command -v npm),clients)
 # What takes minutes: the server under load while everything around it fails.
 faults: install
 	$(BIN)/pytest tests/faults
+
+# The server broken in one place at a time, in a copy: do the tests of faults notice? Twenty minutes.
+BREAKS =
+breaks: install
+	PYTHONPATH=tests $(BIN)/python -m faults.run_breaks $(BREAKS)
 
 # The README's section for operators, typed at a Debian that is made for it; two minutes, and much of Debian's mirror.
 debian: install
