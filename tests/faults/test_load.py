@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import json
 import random
+import re
 import signal
 import subprocess
 import threading
@@ -93,9 +94,15 @@ def _start(cluster: Cluster, *arguments: str | Path, stdin: int | None = None) -
 def _load(cluster: Cluster, *arguments: str | Path) -> str:
     """Load to the end, which must be a good one."""
     with _start(cluster, *arguments) as process:
-        out, error = process.communicate(timeout=LATER)
-        assert (process.returncode, error) == (0, b"")
-    return out.decode()
+        said, *ended = _end(process)
+        assert ended == [0, b""]
+    return said.decode()
+
+
+def _end(process: subprocess.Popen[bytes], within: float = LATER) -> tuple[bytes, int, bytes]:
+    """What a load said, its exit status, and what else it said than how far it was, as it does after some seconds."""
+    said, error = process.communicate(timeout=within)
+    return said, process.returncode, re.sub(rb"(?m)^\d+ s: .*\n", b"", error)
 
 
 async def _contents(cluster: Cluster) -> list[tuple[Any, ...]]:
@@ -215,8 +222,8 @@ async def test_interrupted(postgresql: Cluster, files: list[Path]) -> None:
     with _start(postgresql, files[1]) as process:
         await _in_the_midst(postgresql)
         process.send_signal(signal.SIGINT)
-        _, error = process.communicate(timeout=10)
-    assert (process.returncode, error) == (130, b"whoisd: interrupted\n")
+        _, *ended = _end(process, within=10)
+    assert ended == [130, b"whoisd: interrupted\n"]
     assert await _contents(postgresql) == before
 
 
@@ -239,9 +246,9 @@ async def test_database_goes_away(postgresql: Cluster, files: list[Path], number
         await _in_the_midst(postgresql)
         assert postgresql._process
         postgresql._process.send_signal(number)
-        _, error = process.communicate(timeout=20)
+        _, status, error = _end(process, within=20)
     postgresql._process.wait()
-    assert process.returncode == 1
+    assert status == 1
     assert error.startswith(b"whoisd: the database went away, and nothing was changed: ")
     assert error.count(b"\n") == 1
     postgresql.start()
@@ -258,11 +265,8 @@ async def test_cut_off(postgresql: Cluster, files: list[Path], tmp_path: Path) -
     cut.write_bytes(whole[: len(whole) // 2])
     for mode in ("merge", "replace"):
         with _start(postgresql, "--mode", mode, cut) as process:
-            _, error = process.communicate(timeout=LATER)
-        assert (process.returncode, error) == (
-            1,
-            f"whoisd: {cut}: is cut off: the end of the gzip file is missing\n".encode(),
-        )
+            _, *ended = _end(process)
+        assert ended == [1, f"whoisd: {cut}: is cut off: the end of the gzip file is missing\n".encode()]
     assert await _contents(postgresql) == before
 
 
