@@ -53,7 +53,7 @@ test: install $(if $(shell command -v npm),clients)
 faults: install
 	$(BIN)/pytest tests/faults
 
-# The server broken in one place at a time, in a copy: do the tests of faults notice? Twenty minutes.
+# The server broken in one place at a time, in a copy: do the tests of faults notice? Some 25 minutes.
 BREAKS =
 breaks: install
 	PYTHONPATH=tests $(BIN)/python -m faults.run_breaks $(BREAKS)

@@ -64,6 +64,8 @@ def main(arguments: Sequence[str]) -> int:
     chosen = [it for it in breaks() if not words or any(map(it.has, words))]
     if not chosen:
         parser.error(f"no break has {' or '.join(words)} in its sentence, file or tests")
+    # A shell that starts this in the background has it ignored, and so would a load that is interrupted in a test.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     begun = time.monotonic()
     wrong = [fault for it in chosen for fault in _try(it)]
     tests = sum(len(it.fails) for it in chosen)
