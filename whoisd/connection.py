@@ -358,9 +358,9 @@ class Connection:
         desk = self._desk
         self._give_time(None)
         desk.poller.drop(self._descriptor)
-        self._socket.close()
         if self._counted and self._client:
-            desk.sources.disconnect(self._client)
+            desk.sources.disconnect(self._client)  # first: a client that sees the end may come again at once
+        self._socket.close()
         desk.open.discard(self)
         desk.refused.pop(self, None)
         desk.tally.open(-1)

@@ -25,7 +25,7 @@ from whoisd.memory import anonymous
 from whoisd.metrics import Board
 from whoisd.server import PAUSE, Acceptor, Post, Worker
 from whoisd.sockets import Room, open_listeners
-from whoisd.sources import ENTRY, HEADER, Connections, Ledger, Secret, Sources
+from whoisd.sources import ENTRY, HEADER, Client, Connections, Ledger, Secret, Sources
 from whoisd.supervisor import limits_of
 
 QUERY: Final = b"--show-handles punktum.dk\r\n"
@@ -208,3 +208,23 @@ async def test_fault_while_accepting(sandbox_database: Database, monkeypatch: py
         assert await ask(address) == b""
         assert await ask(address)
     assert len(reported) == 1
+
+
+async def test_connection_is_given_back_before_its_end_is_seen(
+    sandbox_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that comes again as soon as it sees the end of its connection does not find that one counted still."""
+    has_heard: list[bool] = []
+    async with running(sandbox_database) as (worker, address):
+        sources = worker._desk.sources
+        with socket.create_connection(address) as client:
+
+            def disconnect(who: Client) -> None:
+                has_heard.append(bool(select.select([client], [], [], 0)[0]))
+                Sources.disconnect(sources, who)
+
+            monkeypatch.setattr(sources, "disconnect", disconnect)
+            client.shutdown(socket.SHUT_WR)
+            await asyncio.sleep(0.2)
+            assert has_heard == [False]
+            assert client.recv(4096)
