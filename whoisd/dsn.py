@@ -48,6 +48,11 @@ class Dsn:
         return _RANKS[self.target].get(standby)
 
 
+def is_standby(settings: object) -> bool:
+    """Whether a server is a standby, by the settings that it reports. One that does not say is taken for a primary."""
+    return bool(getattr(settings, "in_hot_standby", "off") == "on")
+
+
 def parse_dsn(text: str) -> Dsn:
     """Take a URL apart. Raises `DsnError`."""
     if not text.startswith(tuple(f"{scheme}://" for scheme in _SCHEMES)):

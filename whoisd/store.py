@@ -22,7 +22,7 @@ import asyncpg
 import structlog
 
 from whoisd.deadlines import Deadlines
-from whoisd.dsn import Dsn
+from whoisd.dsn import Dsn, is_standby
 from whoisd.errors import ContractError, StoreError, cause_of, whereabouts
 from whoisd.model import CvrForm, Domain, DomainStatus, Host, IdStatus, Registrant, RegistrantKind
 from whoisd.names import DomainName
@@ -121,8 +121,8 @@ class _Session:
 
     @property
     def is_standby(self) -> bool:
-        """Whether it is a standby now: PostgreSQL says so when that changes. What does not say is taken for a primary."""
-        return bool(getattr(self._settings, "in_hot_standby", "off") == "on")
+        """Whether it is a standby now: PostgreSQL says so when that changes."""
+        return is_standby(self._settings)
 
     @property
     def merit(self) -> Merit:

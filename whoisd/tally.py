@@ -13,7 +13,7 @@ from typing import Any, Final
 import asyncpg
 
 from whoisd.disclosure import PublicRegistrant, Verdict, Withheld, publish_registrant, verdict_of
-from whoisd.dsn import Dsn
+from whoisd.dsn import Dsn, is_standby
 from whoisd.errors import ConfigError, ContractError, WhoisdError, cause_of, whereabouts
 from whoisd.model import DomainStatus, Registrant
 from whoisd.progress import Progress
@@ -69,7 +69,7 @@ async def tally(dsn: Dsn, charset: Charset, progress: Progress, *, in_force: boo
     """
     publish = partial(publish_registrant, show_handles=True, in_force=in_force, charset=charset)
     connection = await _connect(dsn)
-    on_standby = _is_standby(connection)
+    on_standby = is_standby(connection.get_settings())
     try:
         return await _tally(connection, publish, progress)
     except asyncpg.SerializationError as error:
@@ -103,16 +103,12 @@ async def _connect(dsn: Dsn) -> Any:
             except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
                 failure = error
                 continue
-            if dsn.rank(standby=_is_standby(connection)) == wanted:
+            if dsn.rank(standby=is_standby(connection.get_settings())) == wanted:
                 return connection
             await close(connection)
     if isinstance(failure, asyncpg.PostgresError):
         raise failure
     raise WhoisdError(f"database.dsn: the database does not answer: {cause_of(failure)}")
-
-
-def _is_standby(connection: Any) -> bool:
-    return bool(getattr(connection.get_settings(), "in_hot_standby", "off") == "on")
 
 
 async def _tally(connection: Any, publish: Publish, progress: Progress) -> dict[Subject, Counts]:
