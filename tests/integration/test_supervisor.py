@@ -552,7 +552,8 @@ def test_log_whose_reader_is_gone(sandbox_database: Database) -> None:
             assert service.exchange(QUERY).endswith(ENDS_WITH)
         assert port
         until(lambda: service.figures().sum("whoisd_log_lines_lost_total") >= 98)
-        assert service.figures().sum("whoisd_log_lines_lost_total") <= 100
+        # A worker that has waited too long for the database at its start tells of it later, twice.
+        assert service.figures().sum("whoisd_log_lines_lost_total") <= 104
 
 
 # --- what a reload must not do -----------------------------------------------------------------------------------
