@@ -35,7 +35,12 @@ def _constants(value: Any) -> Iterator[str]:
 
 
 _FIELDS: Final = {"type", *(name for record in RECORDS.values() for name in record._fields)}
-_NO_FIELD: Final = {"not UTF-8 text", "not a JSON object", "a field is given twice"}
+_NO_FIELD: Final = {
+    "not UTF-8 text",
+    "not a JSON object",
+    "a field is given twice",
+    "begins with a byte order mark, which JSON does not have: write the file without one",
+}
 _WITHOUT_A_SCHEMA: Final = {
     "required",
     "not a field of this record",
