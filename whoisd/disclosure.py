@@ -182,7 +182,7 @@ def deciding_rule(facts: Facts) -> Rule | None:
 
 # The codes that ISO 3166-1 alpha-2 assigns. Any other names no country that there is: one left to users (ZZ is "unknown" to
 # many), withdrawn (YU), kept for what is no country (EU), or a slip of the pen for DK, where CVR would decide.
-_COUNTRIES: Final = frozenset(
+COUNTRIES: Final = frozenset(
     """
     AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS BT BV BW BY
     BZ CA CC CD CF CG CH CI CK CL CM CN CO CR CU CV CW CX CY CZ DE DJ DK DM DO DZ EC EE EG EH ER ES ET FI FJ FK
@@ -234,7 +234,7 @@ def _is_number(text: str, country: Country) -> bool:
 
 
 def _country(code: str | None) -> Country:
-    if code not in _COUNTRIES:
+    if code not in COUNTRIES:
         return Country.MISSING
     return DK if code == "DK" else ABROAD
 

@@ -18,6 +18,7 @@ from typing import Any, Final, NamedTuple
 import jsonschema_rs
 import orjson
 
+from whoisd.disclosure import COUNTRIES
 from whoisd.errors import InvalidName
 from whoisd.names import DomainName, parse_name
 from whoisd.notices import FAULTS, NO_ENTRIES
@@ -150,9 +151,11 @@ def parse_record(line: bytes) -> Record:
 
 def doubts(record: Record) -> Iterator[str]:
     """Return what is odd about a record and no fault, in the form of a fault."""
-    if not isinstance(record, RegistrantRecord) or record.vat_number is None:
+    if not isinstance(record, RegistrantRecord):
         return
-    if is_vat_number(record.vat_number, record.country) is False:
+    if record.country not in COUNTRIES:
+        yield "country: is none that ISO 3166-1 assigns, with which the email is withheld"
+    if record.vat_number is not None and is_vat_number(record.vat_number, record.country) is False:
         yield "vat_number: is no valid number of the registrant's country"
 
 

@@ -163,7 +163,7 @@ def test_limits(rewrite: bool) -> None:
         ["pause between looks for a better database host than the one in use", f"{store.BETTER_PAUSE:g} s"],
         ["statement timeout of a lookup", "two thirds of `database.deadline`"],
         ["length of a line of a registry file", f"{files.LONGEST_LINE:,} bytes"],
-        ["faults that one load reports, and doubts about VAT numbers; of other warnings, all", f"{loader.MOST_FAULTS}"],
+        ["faults, and doubtful countries and VAT numbers, that one load reports; of the rest, all", f"{loader.MOST_FAULTS}"],
         ["time that `registrant classify` waits for another change of the registrant", f"{classification.LOCK_TIMEOUT:g} s"],
         ["length of a report that another is compared with", f"{report.LARGEST // 2**20} MiB"],
         ["time between two lines about a long command, where there is no terminal", f"{progress.INTERVAL:g} s"],

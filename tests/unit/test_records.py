@@ -592,10 +592,17 @@ DOUBT = "vat_number: is no valid number of the registrant's country"
         ("DK", "99000019", [DOUBT]),
         ("DK", "13585628", []),
         ("US", "anything", []),
-        ("ZZ", "1", []),
     ],
 )
 def test_doubts_about_numbers(country: str, number: str, said: list[str]) -> None:
     """A number that its country's rules refuse is a doubt; of a country whose rules are not known nothing is said."""
     assert [*doubts(parse(REGISTRANT, ("country", country), ("vat_number", number)))] == said
     assert [*doubts(parse(REGISTRANT, ("country", country), ("vat_number", None)))] == []
+
+
+@pytest.mark.parametrize("country", ["DL", "UK", "YU", "ZZ"])
+def test_doubts_about_countries(country: str) -> None:
+    """A country that ISO 3166-1 does not assign is a doubt, whatever the number: Denmark may be meant."""
+    said = ["country: is none that ISO 3166-1 assigns, with which the email is withheld"]
+    assert [*doubts(parse(REGISTRANT, ("country", country)))] == said
+    assert [*doubts(parse(REGISTRANT, ("country", country), ("vat_number", "1")))] == said
