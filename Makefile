@@ -79,17 +79,14 @@ fuzz-wire: install
 fuzz-replay: install
 	PYTHONPATH=tests $(BIN)/python -m fuzz.run --replay $(FILE)
 
-.venv/fuzz: .venv/installed requirements-fuzz.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-fuzz.lock
-	@touch $@
-
 # Each of these modules changed in one place at a time: do its tests notice? Minutes of one core for each.
 MODULES =
 mutants: .venv/mutants
 	PYTHONPATH=tests $(BIN)/python -m mutation.run $(MODULES)
 
-.venv/mutants: .venv/installed requirements-mutants.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-mutants.lock
+# What only these commands need, from a lock file of its own.
+.venv/fuzz .venv/mutants: .venv/%: .venv/installed requirements-%.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-$*.lock
 	@touch $@
 
 format: install
