@@ -286,4 +286,5 @@ def test_memory(postgresql: Cluster, files: list[Path]) -> None:
     small.write_bytes(b"".join([lines[0], *lines[1 : few // 2 + 1], *lines[DOMAINS // 2 + 1 :][:few]]))
     owner: Any = _owner(postgresql)
     peaks = [int(said_by(_PEAK, str(WHOISD), "load", "--dry-run", str(file), **owner)) for file in (small, files[0])]
+    assert peaks[1] < 400 * 1024, peaks
     assert peaks[1] < 1.1 * peaks[0], peaks
