@@ -12,7 +12,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -104,6 +104,14 @@ class Figures:
             if sample.name == name and sample.value:
                 found[sample.labels[label]] = found.get(sample.labels[label], 0) + sample.value
         return found
+
+
+def until(condition: Callable[[], object], what: str = "") -> None:
+    """Wait for what must come to be."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
 
 
 def end(process: subprocess.Popen[bytes]) -> None:

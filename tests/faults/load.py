@@ -16,7 +16,6 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from itertools import count
-from types import TracebackType
 from typing import Any, ClassVar, Final, NamedTuple, Self
 
 import uvloop
@@ -112,9 +111,7 @@ class _Program(AbstractContextManager["_Program"]):
         self._write(self._order)
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         with self._process:
             self._process.kill()
 

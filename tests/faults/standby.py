@@ -11,11 +11,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final, Self
 
 import asyncpg
-from support import PATIENCE, Service
+from support import PATIENCE, Service, until
 
 from whoisd.postgres import Cluster
 from whoisd.sandbox import DATABASE
@@ -57,14 +56,6 @@ def run_sql(cluster: Cluster, sql: str, *arguments: object) -> Any:
             await connection.close()
 
     return asyncio.run(run())
-
-
-def until(condition: Callable[[], object], what: str = "") -> None:
-    """Wait for what must come to be."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.02)
 
 
 # --- a standby -------------------------------------------------------------------------------------------------------
@@ -183,9 +174,7 @@ class Watch(AbstractContextManager["Watch"]):
             thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._over.set()
         for thread in self._threads:
             thread.join()

@@ -22,9 +22,8 @@ from faults.standby import (
     processes,
     run_sql,
     thaw,
-    until,
 )
-from support import Service
+from support import Service, until
 
 from whoisd.postgres import Cluster, temporary_folder
 from whoisd.sandbox import DATABASE, prepare

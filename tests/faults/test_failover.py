@@ -27,9 +27,8 @@ from faults.standby import (
     reader,
     run_sql,
     thaw,
-    until,
 )
-from support import PATIENCE, Service, fields
+from support import PATIENCE, Service, fields, until
 
 from whoisd.dsn import parse_dsn
 from whoisd.names import parse_name

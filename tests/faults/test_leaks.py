@@ -10,7 +10,7 @@ from typing import Final
 
 import asyncpg
 import pytest
-from faults.standby import ending, freeze, kill, thaw, until
+from faults.standby import ending, freeze, kill, thaw
 from leaks.breaks import disturb
 from leaks.ear import Ear
 from leaks.forks import Commands
@@ -19,7 +19,7 @@ from leaks.oracle import Way
 from leaks.orders import sandbox_badly
 from leaks.registry import Registry, everyone, one_fact_off, plant
 from leaks.talk import CLIENTS, Configuration, asking, lose_a_worker
-from support import Database
+from support import Database, until
 
 from whoisd import sandbox
 from whoisd.postgres import Cluster, temporary_folder

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from faults.standby import catch_up, copy, ending, reader, run_sql, until
-from support import PATIENCE, WHOISD, environment
+from faults.standby import catch_up, copy, ending, reader, run_sql
+from support import PATIENCE, WHOISD, environment, until
 
 from whoisd.postgres import Cluster, temporary_folder
 from whoisd.sandbox import prepare
