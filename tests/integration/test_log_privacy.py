@@ -25,7 +25,6 @@ SETTINGS: Final = {
     "WHOISD_LISTEN": json.dumps(LISTEN),
     "WHOISD_LIMITS__RATE": "0.001",
     "WHOISD_LIMITS__BURST": "2",
-    "WHOISD_LIMITS__CONNECTIONS": "2",
     "WHOISD_SERVER__READ_TIMEOUT": "0.5",
     "WHOISD_NETWORK": json.dumps([{"name": "probes", "cidrs": ["127.66.9.0/24"], "rate": "unlimited"}]),
 }
