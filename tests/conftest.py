@@ -1,6 +1,7 @@
 """Fixtures: one real PostgreSQL for the whole run, and a database of its own for whatever writes."""
 
 import asyncio
+import signal
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -14,6 +15,10 @@ from whoisd.postgres import Cluster, temporary_folder
 from whoisd.sandbox import DATABASE, create_audit_trail, prepare
 
 pytest_plugins = ["portal_data"]  # its fixtures
+
+
+# Who runs the tests in the background of a script ignores SIGINT, and so would every server and command that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
