@@ -5,8 +5,9 @@ A source is an IPv4 address or an IPv6 /64; an IPv4-mapped address counts as IPv
 limits of its own instead of both.
 
 Everything is kept in memory that all workers share, of a size that is fixed however many sources come. There is no lock:
-two workers that judge one source in the same microsecond may admit a query too many, and no more than that. Time is an
-argument, in seconds since 1970, so that what outlives a reboot still means something.
+two workers that judge one source in the same microsecond may admit a query too many, and one that the system holds up in
+just that microsecond may undo what others charged meanwhile, but no ban that they began. Time is an argument, in seconds
+since 1970, so that what outlives a reboot still means something.
 
     Ledger        rates and bans: a hash table of entries. Where it is full, what matters for the shortest time gives way.
     Connections   open connections: counters, each with one writer, which sources share by hash.
@@ -231,7 +232,8 @@ class Ledger:
     be changed, everyone has their new allowance whole, for what was within the old one may be excess by the new.
 
     An entry is four numbers of 8 bytes, each read and written as a whole. One that changes hands is written so that
-    whoever finds it by its new key finds it blank.
+    whoever finds it by its new key finds it blank. A free one is blank, and taken without a write to its moments: another
+    worker may have taken it for the same key just before.
     """
 
     __slots__ = ("_bits", "_numbers", "_times", "secret")
@@ -279,7 +281,7 @@ class Ledger:
 
     def charge(self, key: Key, allowance: Allowance, now: float) -> None:
         """Take one query from a key's allowance."""
-        at = self._claim(key, now)
+        at = self._claim(key, now, allowance.mark)
         self._times[at + 2] = now + self._debt(at, allowance, now) + 1 / allowance.rate
         if self._numbers[at + 1] >> 16 != allowance.mark:  # seldom, so that a ban which begins meanwhile is seldom uncounted
             self._numbers[at + 1] = key.scope | self._bans(at) << 8 | allowance.mark << 16
@@ -344,17 +346,21 @@ class Ledger:
                 return at
         return -1
 
-    def _claim(self, key: Key, now: float) -> int:
+    def _claim(self, key: Key, now: float, mark: int = 0) -> int:
         """Return the entry of a key, taking the one that matters for the shortest time when it has none."""
         at = self._find(key)
         if at >= 0:
             return at
         first = self._first(key)
         at = min(range(first, first + _WAYS * _CELLS, _CELLS), key=lambda at: self._matters_for(at, now))
-        self._numbers[at + 1] = 0  # in this order: whoever reads the new prefix reads what follows it blank
-        self._times[at + 2] = self._times[at + 3] = 0.0
+        taken = self._numbers[at + 1]
+        if (found := self._find(key)) >= 0:
+            return found  # that of another worker, which may have charged and banned the key while this one chose
+        if taken:  # in this order: what is free is blank, and whoever reads the new prefix reads what follows it blank
+            self._times[at + 2] = self._times[at + 3] = 0.0
+            self._numbers[at + 1] = 0
         self._numbers[at] = key.prefix
-        self._numbers[at + 1] = key.scope
+        self._numbers[at + 1] = key.scope | mark << 16
         return at
 
     def _matters_for(self, at: int, now: float) -> float:

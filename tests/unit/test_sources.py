@@ -687,23 +687,75 @@ class Watched:
 
 
 def test_an_entry_is_blank_while_it_changes_hands() -> None:
-    """After each write another worker finds nothing under the old key, nothing yet under the new one, and no fault."""
+    """After each write another worker finds it under the old key or none, and only then, blank, under the new; no fault."""
     made = memory(8)
-    for old in several(8):
-        Ledger(made).charge(old, ONE, NOW)
-        Ledger(made).ban(old, NOW)
+    for key in several(8):
+        Ledger(made).charge(key, ONE, NOW)
+        Ledger(made).ban(key, NOW)
     seen = []
 
     def look() -> None:
         seen.append(entry(made))
-        assert {ban.key for ban in Ledger(made).bans(NOW)} == {*several(8)[1:]}
+        assert {*several(8)[1:]} <= {ban.key for ban in Ledger(made).bans(NOW)} <= {*several(8)}
 
     book: Any = Ledger(made)
+    old = several(1)[0].prefix, Scope.SOURCE_4 | 1 << 8 | ONE.mark << 16
     book._numbers, book._times = Watched(book._numbers, look), Watched(book._times, look)
-    book._claim(KEY, NOW)
-    under_the_old = [found for found in seen if found[0] != KEY.prefix]
-    assert {found[:2] for found in under_the_old} == {(several(1)[0].prefix, 0)}
-    assert seen[len(under_the_old) :] == [(KEY.prefix, 0, 0, 0), (KEY.prefix, KEY.scope, 0, 0)]
+    book._claim(KEY, NOW, THREE.mark)
+    assert seen == [
+        (*old, 0, NOW + 60),
+        (*old, 0, 0),
+        (old[0], 0, 0, 0),
+        (KEY.prefix, 0, 0, 0),
+        (KEY.prefix, KEY.scope | THREE.mark << 16, 0, 0),
+    ]
+
+
+class HeldUp(Ledger):
+    """A ledger as a worker has it that is held up on its way to an entry for a new key, just as it calls what is named."""
+
+    def hold(self, call: str, number: int, meanwhile: Callable[[], None]) -> None:
+        """Have something happen at the `number`th such call; what that call returns is what was so before."""
+        self.call, self.number, self.meanwhile = call, number, meanwhile
+
+    def _find(self, key: Key) -> int:
+        found = super()._find(key)
+        self._called("_find")
+        return found
+
+    def _matters_for(self, at: int, now: float) -> float:
+        found = super()._matters_for(at, now)
+        self._called("_matters_for")
+        return found
+
+    def _called(self, call: str) -> None:
+        if call == self.call:
+            self.number -= 1
+            if not self.number:
+                self.meanwhile()
+
+
+@pytest.mark.parametrize(
+    ("call", "number", "bans"), [("_find", 1, 1), *[("_matters_for", n, 1) for n in range(1, 9)], ("_find", 2, 0)]
+)
+def test_new_key_that_two_workers_claim_at_once(call: str, number: int, bans: int) -> None:
+    """What a worker wrote of a new key is not undone by one that was held up on its way to an entry for it.
+
+    One that is held up at the very last takes the number of bans back, though not the ban.
+    """
+    made = memory(8)
+    book, other = HeldUp(made), Ledger(made)
+
+    def exceed() -> None:
+        for _ in range(3):
+            other.charge(KEY, THREE, NOW)
+        other.ban(KEY, NOW)
+
+    book.hold(call, number, exceed)
+    book.charge(KEY, THREE, NOW)
+    assert [*other.bans(NOW)] == [Ban(KEY, 60.0, bans)]
+    assert book.wait(KEY, THREE, NOW) == 2  # four were charged
+    assert book.ban(KEY, NOW) == 60
 
 
 def test_a_ban_outlives_a_flood() -> None:
