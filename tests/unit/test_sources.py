@@ -656,13 +656,14 @@ def test_a_free_entry_is_taken_before_one_that_is_over() -> None:
     assert prefixes == [key.prefix for key in several(8)]
 
 
-def test_an_entry_that_changes_hands_is_blank() -> None:
+@pytest.mark.parametrize("first", [0, 7])
+@pytest.mark.parametrize(("bans", "excess"), [(3, 0), (0, 3), (3, 3)])
+def test_an_entry_that_changes_hands_is_blank(bans: int, excess: int, first: int) -> None:
     """A key that takes an entry over has neither the ban, nor the number of bans, nor the excess of the one before."""
     book = ledger(8)
-    keys = several(8)
-    for key in keys:
-        ban_often(book, key, 3, NOW - 660)
-        for _ in range(3):
+    for key in [Key(Scope.SOURCE_4, first + number) for number in range(8)]:
+        ban_often(book, key, bans, NOW - 660)
+        for _ in range(excess):
             book.charge(key, THREE, NOW)
     newcomer = key_of(STRANGER, SOURCE)
     book.charge(newcomer, THREE, NOW)
