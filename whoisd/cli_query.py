@@ -18,7 +18,7 @@ from whoisd.log import Logger, log_query, open_log
 from whoisd.names import DomainName, parse_name
 from whoisd.server import policy_of
 from whoisd.store import Store
-from whoisd.terminal import command, config_option
+from whoisd.terminal import command, config_option, hint
 from whoisd.wire import Charset
 
 _FAILED: Final = {Outcome.BAD_QUERY, Outcome.TEMPORARY_FAILURE, Outcome.INTERNAL_ERROR}
@@ -89,7 +89,8 @@ async def _explain(name: DomainName, charset: Charset, settings: Settings, log: 
         in_force_from = settings.disclosure.in_force_from
         return explain(domain, now=datetime.now(UTC), in_force_from=in_force_from, charset=charset)
     except StoreError as error:
-        raise WhoisdError(f"the database does not answer: {error.cause}") from None
+        sqlstate = error.cause.rpartition(": ")[2]
+        raise WhoisdError(f"database.dsn: no answer can be had: {error.cause}{hint(sqlstate)}") from None
     finally:
         await store.close()
 

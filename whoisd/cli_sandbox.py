@@ -1,5 +1,6 @@
 """The command that serves without a registry of one's own."""
 
+from ipaddress import ip_address
 from pathlib import Path
 
 import click
@@ -8,8 +9,15 @@ from whoisd.sandbox import run_sandbox
 from whoisd.terminal import command, file_path
 
 
+def _address(_context: click.Context, _option: click.Parameter, value: str) -> str:
+    try:
+        return str(ip_address(value))
+    except ValueError:
+        raise click.BadParameter("must be an IPv4 or IPv6 address") from None
+
+
 @click.command("sandbox")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--host", default="127.0.0.1", show_default=True, callback=_address, help="IPv4 or IPv6 address to listen on.")
 @click.option("--port", default=4343, show_default=True, type=click.IntRange(0, 65535), help="Port; 0 takes any.")
 @click.option("--data", multiple=True, type=file_path, metavar="FILE", help="Registry file to load too; may be repeated.")
 @click.option(

@@ -387,7 +387,7 @@ def load_settings(file: Path | None = None) -> Settings:
     Raises `ConfigError`, a line for each fault.
     """
     found = file or default_file()
-    path, values = (found, _read(found)) if found else (DEFAULT_FILE, {})
+    path, values = (str(found), _read(found)) if found else (f"{DEFAULT_FILE}, which is not there", {})
     _check_variables()
     try:
         return Settings(**({"database": {}} | values))  # so that what is missing is its key, not the section
@@ -444,7 +444,7 @@ def _is_json(text: str) -> bool:
     return True
 
 
-def _fault(path: Path, fault: Mapping[str, Any]) -> str:
+def _fault(path: str, fault: Mapping[str, Any]) -> str:
     """Write one fault as `origin: key: what is wrong`, without the value."""
     place = [str(part) for part in fault["loc"]]
     said = fault["msg"].removeprefix("Value error, ")
@@ -457,7 +457,7 @@ def _fault(path: Path, fault: Mapping[str, Any]) -> str:
         "tuple_type": f"must be a list; a section of it is written with two brackets, [[{place[0]}]]"
         if len(place) == 1
         else "must be a list",
-        "missing": f"required; set it there or in the environment as {_variable(place)}",
+        "missing": "required" if place[0] in _LISTS else f"required; set it there or in the environment as {_variable(place)}",
     }.get(fault["type"], said)
     return f"{_printable(_origin(path, place, missing=missing))}: {_printable('.'.join(place))}: {what}"
 
@@ -471,7 +471,7 @@ def _variable(place: Sequence[str]) -> str:
     return ENV_PREFIX + "__".join(place).upper()
 
 
-def _origin(path: Path, place: list[str], *, missing: bool) -> str:
+def _origin(path: str, place: list[str], *, missing: bool) -> str:
     """Name where a value comes from: a variable that gives it, wholly or as part of its JSON, else the file."""
     variables = {name.upper(): name for name in os.environ}
     wanted = _variable(place)
@@ -483,7 +483,7 @@ def _origin(path: Path, place: list[str], *, missing: bool) -> str:
         rest = place[depth : len(place) - missing]
         if name and os.environ[name].lstrip().startswith(("{", "[")) and _holds(json.loads(os.environ[name]), rest):
             return name
-    return str(path)
+    return path
 
 
 def _holds(values: Any, place: Sequence[str]) -> bool:

@@ -14,6 +14,7 @@ from whoisd.errors import ConfigError
 from whoisd.sources import ENTRIES, ENTRY, HEADER, Ledger, Secret
 
 LEDGER_SIZE: Final = HEADER + ENTRIES * ENTRY
+_OURS: Final = b"whoisd-"  # how the magic of every form begins
 
 
 def anonymous(size: int) -> memoryview:
@@ -22,9 +23,9 @@ def anonymous(size: int) -> memoryview:
 
 
 def open_ledger(path: Path, *, create: bool) -> Ledger:
-    """Map the file of the ledger, made anew with `create` when it is missing or of another form.
+    """Map the file of the ledger, made anew with `create` when it is missing, damaged or of another release's form.
 
-    Raises `ConfigError`, which names the key and what to do.
+    Raises `ConfigError`, which names the key and what to do; for a file that holds something else too, which is left alone.
     """
     try:
         if create:
@@ -48,8 +49,11 @@ def _see_to(path: Path) -> None:
     lock = os.open(path.with_name(f"{path.name}.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)  # two servers that start at once make one file
-        if path.exists() and Ledger.is_valid(_map(path)):
-            return
+        if path.exists():
+            if Ledger.is_valid(_map(path)):
+                return
+            if not _is_ours(path):
+                raise ConfigError(f"limits.file: {path}: holds something else, which a start would overwrite; name a file of its own")
         unfinished = path.with_name(f"{path.name}.unfinished")
         unfinished.unlink(missing_ok=True)
         file = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -61,6 +65,13 @@ def _see_to(path: Path) -> None:
         unfinished.rename(path)
     finally:
         os.close(lock)
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether a file holds a ledger of any form, or nothing; zeros are what a crash of the machine can leave of one."""
+    with path.open("rb") as file:
+        head = file.read(len(_OURS))
+    return head == _OURS or not head.strip(b"\0")
 
 
 def _map(path: Path) -> memoryview:

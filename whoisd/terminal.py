@@ -21,7 +21,9 @@ _HINTS: Final = {
     "3D000": ": it has no database of the name in the URL",
     "42P01": ": it lacks a table or view; run `whoisd migrate`",
     "3F000": ": it lacks a schema; run `whoisd migrate`",
-    "42501": ": this role may not do that; database.owner_dsn is for the role that owns the database",
+    "22P05": ": its encoding lacks a letter; create it with encoding UTF8",
+    "25006": ": this role may only read, or this is a standby; database.owner_dsn is for the owner, on the primary",
+    "42501": ": this role may not do that; database.owner_dsn is for the owner, database.dsn for a role that may read the views",
     "42704": ": it lacks a role; run sql/roles.sql",
     "57014": ": the statement was cancelled, by somebody or by the statement_timeout of the role",
 }
@@ -45,15 +47,18 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
             _fail(str(error), 1)
         except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             # Not the error's own text: it may quote a row.
-            sqlstate = getattr(error, "sqlstate", None) or ""
-            hint = next((hint for prefix, hint in _HINTS.items() if sqlstate.startswith(prefix)), "")
-            _fail(f"the database refuses: {cause_of(error)}{hint}", 1)
+            _fail(f"the database refuses: {cause_of(error)}{hint(getattr(error, 'sqlstate', None) or '')}", 1)
         except KeyboardInterrupt:
             _fail("interrupted", 130)
         except Exception as error:  # noqa: BLE001 - a traceback would end in the error's own text, which may quote a row
             _fail(f"a fault of whoisd's own, please report it: {whereabouts(error)}", 1)
 
     return run
+
+
+def hint(sqlstate: str) -> str:
+    """Return what an operator can do about a refusal, to be put behind it; empty where we do not know."""
+    return next((hint for prefix, hint in _HINTS.items() if sqlstate.startswith(prefix)), "")
 
 
 def _fail(text: str, status: int) -> NoReturn:

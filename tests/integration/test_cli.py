@@ -358,7 +358,8 @@ def test_without_the_database(file: Path, command: str) -> None:
             None,
             (
                 "InsufficientPrivilegeError: 42501"
-                ": this role may not do that; database.owner_dsn is for the role that owns the database"
+                ": this role may not do that; database.owner_dsn is for the owner,"
+                " database.dsn for a role that may read the views"
             ),
         ),
     ],
@@ -368,6 +369,18 @@ def test_refused_by_the_database(database: Database, file: Path, role: str, data
     dsn = database.cluster.dsn(role, database_name or database.name)
     settings = {"WHOISD_DATABASE__DSN": dsn, "WHOISD_DATABASE__OWNER_DSN": dsn}
     assert ended(run_whoisd("load", file, settings=settings)) == (1, "", f"whoisd: the database refuses: {error}\n")
+
+
+def test_hint_of_what_the_database_refuses(database: Database) -> None:
+    """Who migrates by the reader's URL is told that it may only read; who has not migrated, that `explain` misses a view."""
+    settings = {"WHOISD_DATABASE__DSN": database.reader, "WHOISD_DATABASE__OWNER_DSN": database.reader}
+    refused = "ReadOnlySQLTransactionError: 25006: this role may only read, or this is a standby"
+    assert refused in run_whoisd("migrate", settings=settings).stderr
+    unmigrated = {"WHOISD_DATABASE__DSN": database.cluster.dsn("whoisd_reader", "postgres")}
+    missed = "UndefinedTableError: 42P01: it lacks a table or view; run `whoisd migrate`"
+    explained = run_whoisd("explain", "eksempel.dk", settings=unmigrated)
+    assert (explained.returncode, explained.stdout) == (1, "")
+    assert explained.stderr.endswith(f"whoisd: database.dsn: no answer can be had: {missed}\n")
 
 
 # --- load --------------------------------------------------------------------------------------------------------

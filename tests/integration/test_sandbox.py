@@ -231,6 +231,14 @@ def test_every_reason_is_at_work(own_service: Service) -> None:
     assert found - {None} == {*Reason} - {Reason.NOT_IN_FORCE, Reason.NEVER_SHOWN}
 
 
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.256", "::g"])
+def test_address_that_is_none(host: str) -> None:
+    """A host that is not written as an address is named as a wrong option, before anything is begun."""
+    ran = run_whoisd("sandbox", "--host", host)
+    assert (ran.returncode, ran.stdout) == (2, "")
+    assert ran.stderr.endswith("Error: Invalid value for '--host': must be an IPv4 or IPv6 address\n")
+
+
 def test_people_and_firms_do_not_exist() -> None:
     """CVR numbers pass the register's check and lie where none was given out; emails are under names that are reserved."""
     registrants = [r for r in map(orjson.loads, SANDBOX.read_bytes().splitlines()) if r["type"] == "registrant"]

@@ -114,6 +114,21 @@ def test_upgrade_and_roll_back(debian: Debian) -> None:
         assert version(debian) == THIS
 
 
+def test_backup_and_restore(debian: Debian) -> None:
+    """What was saved is there again after the database was lost: the answers, the audit trail, and that it is only added to."""
+    trail = "cd / && runuser -u postgres -- psql --dbname=whois --tuples-only -c"
+    debian.type(TYPED["Backup"])
+    written = debian.type(f"{trail} 'SELECT count(*), max(id) FROM audit.entry'")
+    debian.type("systemctl stop whoisd.socket whoisd; cd / && runuser -u postgres -- dropdb whois")
+    debian.type(TYPED["Restoring"])
+    debian.type("systemctl start whoisd")
+    assert "info@punktum.dk" in debian.type("whois -h 127.0.0.1 -- '--show-handles punktum.dk'")
+    assert debian.type(f"{trail} 'SELECT count(*), max(id) FROM audit.entry'") == written
+    debian.type("whoisd load sql/sandbox.jsonl")
+    assert debian.type(f"{trail} 'SELECT count(*), max(id) FROM audit.entry'") != written
+    assert "never changed" in debian.type(f"{trail} 'DELETE FROM audit.entry' 2>&1 || true")
+
+
 def test_no_way_to_a_version_that_does_not_run(debian: Debian) -> None:
     """A migration that fails stops the upgrade, and a version that is not there the roll-back: the server goes on."""
     was = version(debian)

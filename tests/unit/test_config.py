@@ -465,10 +465,16 @@ def test_unknown_variable_in_any_case(monkeypatch: pytest.MonkeyPatch, file: Pat
     assert fault.startswith("whoisd_databse__dsn: not a setting")
 
 
-def test_missing_dsn_names_key_and_variable() -> None:
-    """Where nothing is configured, what is asked for is the key and the variable, not the section."""
-    [fault] = faults(None)
-    assert fault.endswith(": database.dsn: required; set it there or in the environment as WHOISD_DATABASE__DSN")
+def test_missing_dsn_names_key_and_variable(tmp_path: Path) -> None:
+    """Where nothing is configured, what is asked for is the key and the variable, and the file said not to be there."""
+    said = "database.dsn: required; set it there or in the environment as WHOISD_DATABASE__DSN"
+    assert faults(None) == [f"{tmp_path / 'default.toml'}, which is not there: {said}"]
+
+
+def test_what_is_missing_in_a_list_has_no_variable(file: Path) -> None:
+    """A key that is missing in a section of a list is not asked for in a variable: there is none for a part of a list."""
+    file.write_text(f"{GOOD}\n[[network]]\nname = 'cert'\ncidrs = ['192.0.2.0/28']\nconnections = 5\n")
+    assert faults(file) == [f"{file}: network.0.rate: required"]
 
 
 @pytest.mark.parametrize(

@@ -126,11 +126,7 @@ def empty(file: Path) -> None:
     os.truncate(file, 0)
 
 
-def foreign(file: Path) -> None:
-    file.write_text("[database]\n")
-
-
-SPOILT: Final = [damaged, of_another_number_of_entries, blank, short, long, empty, foreign]
+SPOILT: Final = [damaged, of_another_number_of_entries, blank, short, long, empty]
 
 
 @pytest.mark.parametrize("spoil", SPOILT)
@@ -153,6 +149,17 @@ def test_spoilt_file_is_refused(file: Path, spoil: Callable[[Path], None]) -> No
     before = file.read_bytes()
     assert fault(file, create=False) == f"limits.file: {file}: was not made by this version; no server runs with it"
     assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize("held", [b"[database]\n", b"w", b"{}", b"\0whoisd", bytes(6) + b"\1", b"\0" * 6 + b"x" * LEDGER_SIZE])
+def test_file_of_something_else_is_left_alone(file: Path, held: bytes) -> None:
+    """A server does not start over a file that was never a ledger: what it holds is worth more than a list of bans."""
+    file.parent.mkdir(parents=True)
+    file.write_bytes(held)
+    said = f"limits.file: {file}: holds something else, which a start would overwrite; name a file of its own"
+    assert fault(file, create=True) == said
+    assert fault(file, create=False) == f"limits.file: {file}: was not made by this version; no server runs with it"
+    assert file.read_bytes() == held
 
 
 def test_who_has_the_old_file_keeps_it(file: Path) -> None:

@@ -536,6 +536,13 @@ def test_bans_are_all_listed() -> None:
     assert book.ban_of(several(1)[0], NOW) == 0
 
 
+def test_what_is_nobodys_is_no_ban() -> None:
+    """The end of a ban in an entry that nobody has, as a worker leaves it that was held up while the entry changed hands."""
+    made = memory(8)
+    struct.pack_into("<QQdd", made, HEADER, KEY.prefix, 0, 0, NOW + 60)
+    assert [*Ledger(made).bans(NOW)] == []
+
+
 def test_lift() -> None:
     """A lifted ban is over at once, with those before it and the excess that brought it; of others nothing is lifted."""
     book = ledger()
