@@ -204,6 +204,12 @@ class _Load:
             self._report.warn(
                 self._place(*place), "address_protection: is lifted; in the database this registrant is protected"
             )
+        for place in await staging.groups_left_behind(self._connection):
+            self._report.warn(
+                self._place(*place),
+                "account: is another than in the database, and the group there is not kept; `whoisd portal convert` gives"
+                " them the group of their roles",
+            )
         if self._options.mode is Mode.REPLACE:
             classified, taken_over = await staging.decided_and_removed(self._connection)
             if classified:

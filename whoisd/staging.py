@@ -40,7 +40,7 @@ class Table(NamedTuple):
     key: tuple[str, ...]
     columns: tuple[str, ...]
     plural: str
-    kept: tuple[str, ...] = ()  # columns that a record without a value leaves as they are
+    kept: Mapping[str, str]  # columns that a record without a value leaves as they are, while another column is the same
 
     @property
     def values(self) -> tuple[str, ...]:
@@ -52,13 +52,13 @@ class Table(NamedTuple):
 TABLES: Final[Mapping[str, Table]] = {
     kind: Table(f"{schema}.{kind}", key, RECORDS[kind]._fields, plural, kept)
     for kind, schema, key, plural, kept in (
-        ("registrar", "registry", ("handle",), "registrars", ()),
-        ("registrant", "registry", ("handle",), "registrants", ()),
-        ("host", "registry", ("name",), "hosts", ()),
-        ("domain", "registry", ("name",), "domains", ()),
-        ("staff", "portal", ("name",), "staff", ()),
-        ("portal_user", "portal", ("handle",), "portal users", ("access_group",)),
-        ("object_role", "portal", ("holder", "object", "role"), "object roles", ()),
+        ("registrar", "registry", ("handle",), "registrars", {}),
+        ("registrant", "registry", ("handle",), "registrants", {}),
+        ("host", "registry", ("name",), "hosts", {}),
+        ("domain", "registry", ("name",), "domains", {}),
+        ("staff", "portal", ("name",), "staff", {}),
+        ("portal_user", "portal", ("handle",), "portal users", {"access_group": "account"}),
+        ("object_role", "portal", ("holder", "object", "role"), "object roles", {}),
     )
 }
 
@@ -207,6 +207,15 @@ async def lifted_protections(connection: Any) -> list[Place]:
     return [(row[0], row[1]) for row in rows]
 
 
+async def groups_left_behind(connection: Any) -> list[Place]:
+    """Return the places of portal users who go to another account, where the group that they have is not theirs."""
+    rows = await connection.fetch(
+        "SELECT new.file, new.line FROM new_portal_user AS new JOIN portal.portal_user AS old USING (handle)"
+        " WHERE old.account <> new.account AND old.access_group IS NOT NULL AND new.access_group IS NULL ORDER BY file, line"
+    )
+    return [(row[0], row[1]) for row in rows]
+
+
 async def hold_removed(connection: Any, changes: Mapping[str, Changes]) -> None:
     """Hold what `Mode.REPLACE` removes: whoever would decide on it waits, and then finds that it is gone.
 
@@ -301,4 +310,7 @@ def _differs(table: Table) -> str:
 
 def _new_values(table: Table) -> Iterator[str]:
     for column in table.values:
-        yield f"coalesce(new.{column}, old.{column})" if column in table.kept else f"new.{column}"
+        if same := table.kept.get(column):
+            yield f"coalesce(new.{column}, CASE WHEN new.{same} = old.{same} THEN old.{column} END)"
+        else:
+            yield f"new.{column}"

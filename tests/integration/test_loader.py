@@ -13,13 +13,14 @@ import pytest
 from support import Database
 
 from whoisd import staging
+from whoisd.access import Group, User
 from whoisd.audit import this_account
 from whoisd.classification import Decision, classify
 from whoisd.errors import LoadError, RegistrantError
 from whoisd.files import RegistryFiles
 from whoisd.loader import Options, Report, load
 from whoisd.migrations import migrate
-from whoisd.portal import take_over
+from whoisd.portal import convert, take_over, user_of
 from whoisd.staging import TABLES, Mode
 
 Fields = dict[str, Any]
@@ -671,6 +672,23 @@ async def test_a_group_is_kept(database: Database, tmp_path: Path) -> None:
             await connection.fetchval("SELECT access_group FROM portal.portal_user WHERE handle = 'ANNE-1'")
             == "administration"
         )
+
+
+async def test_no_group_is_taken_to_another_account(database: Database, tmp_path: Path) -> None:
+    """A user who goes to another account leaves the group behind, with a warning: roles decide there, or the record does."""
+    user = LINKED | {"linked": False, "roles": ["billing_contact"]}
+    other = REGISTRAR | {"handle": "REG-8"}
+    await load_files(database, write(tmp_path / "a.jsonl", REGISTRAR, other, user | {"access_group": "administration"}))
+    report = await load_files(database, write(moved := tmp_path / "b.jsonl", user | {"account": "REG-8"}))
+    said = "is another than in the database, and the group there is not kept; `whoisd portal convert` gives them the group"
+    assert report.warnings == [f"{moved}:1: account: {said} of their roles"]
+    async with owner(database) as connection:
+        await convert(connection, dry_run=False)
+        assert await user_of(connection, "ANNE-1") == User("ANNE-1", "REG-8", linked=False, group=Group.ACCOUNTING)
+    report = await load_files(database, write(tmp_path / "c.jsonl", user | {"access_group": "administration"}))
+    assert report.warnings == []
+    async with owner(database) as connection:
+        assert await user_of(connection, "ANNE-1") == User("ANNE-1", "REG-9", linked=False, group=Group.ADMINISTRATION)
 
 
 @pytest.mark.parametrize(
