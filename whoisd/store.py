@@ -14,6 +14,7 @@ one under another spelling, fails too, for what the data does not settle is not 
 import asyncio
 import math
 from collections.abc import Callable, Sequence
+from datetime import date
 from functools import partial
 from itertools import islice
 from typing import Any, Final
@@ -532,10 +533,10 @@ def _domain(name: DomainName, row: Any) -> Domain:
     return Domain(
         name=name,
         status=_STATUS[row["status"]],
-        registered=row["registered"],
-        expires=row["expires"],
-        delete_date=row["delete_date"],
-        period_years=row["period_years"],
+        registered=_day(row["registered"]),
+        expires=_day(row["expires"]),
+        delete_date=_day(row["delete_date"]),
+        period_years=_years(row["period_years"]),
         vid=_flag(row["vid"]),
         dnssec=_flag(row["dnssec"]),
         registrar=row["registrar"],
@@ -572,6 +573,20 @@ def _flag(value: object) -> bool:
     if not isinstance(value, bool | None):
         raise TypeError("not a boolean")
     return value is True
+
+
+def _day(value: object) -> date | None:
+    """Take a view's date, or NULL. A moment is none, though Python's is a date too: it has the day of UTC, and a time."""
+    if value is not None and type(value) is not date:
+        raise TypeError("not a date")
+    return value
+
+
+def _years(value: object) -> int | None:
+    """Take a view's number of years, or NULL."""
+    if value is not None and type(value) is not int:
+        raise TypeError("not a whole number")
+    return value
 
 
 def _texts(values: object) -> tuple[str, ...]:

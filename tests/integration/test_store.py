@@ -192,7 +192,19 @@ async def test_other_spelling_fails_alone(database: Database) -> None:
     assert [type(result) for result in found] == [Host, StoreError, Host]
 
 
-@pytest.mark.parametrize("column", ["'no'::text AS vid", "ARRAY['a.b', NULL] AS nameservers", "'a.b'::text AS nameservers"])
+@pytest.mark.parametrize(
+    "column",
+    [
+        "'no'::text AS vid",
+        "ARRAY['a.b', NULL] AS nameservers",
+        "'a.b'::text AS nameservers",
+        "'2001-05-15 00:00 Europe/Copenhagen'::timestamptz AS registered",
+        "'2027-05-31 00:00'::timestamp AS expires",
+        "'2027-05-31'::text AS delete_date",
+        "2::numeric AS period_years",
+        "'1'::text AS period_years",
+    ],
+)
 async def test_values_of_another_type(database: Database, column: str) -> None:
     """A value of a type that the contract does not have is a failure, not a wrong fact."""
     connection = await asyncpg.connect(database.owner)
