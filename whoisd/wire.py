@@ -1,6 +1,7 @@
 """Bytes to one line, text to bytes. Knows RFC 3912's framing and the two charsets; knows nothing of what a line says."""
 
 import re
+import unicodedata
 from enum import StrEnum
 
 LINE_LIMIT = 1024  # bytes of a query line, its end not counted
@@ -51,4 +52,9 @@ def is_text(line: bytes) -> bool:
 
 def encode(text: str, charset: Charset) -> bytes:
     r"""Make an answer's bytes: lines end in CRLF (RFC 3912), and a character that the charset lacks becomes `?`."""
-    return text.replace("\n", "\r\n").encode(charset, errors="replace")
+    text = text.replace("\n", "\r\n")
+    try:
+        return text.encode(charset)
+    except UnicodeEncodeError:
+        # A letter that is written as two, as in a + ring (NFD), the charset may have as one: å is not to become a?.
+        return unicodedata.normalize("NFC", text).encode(charset, errors="replace")

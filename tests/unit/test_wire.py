@@ -112,12 +112,14 @@ def test_text_has_no_control_character_but_the_tab(line: bytes, expected: bool) 
         ("Ørsted ß\n", Charset.LATIN_1, b"\xd8rsted \xdf\r\n"),
         ("Ørsted ß\n", Charset.UTF_8, b"\xc3\x98rsted \xc3\x9f\r\n"),
         ("Łódź 5€\n", Charset.LATIN_1, b"?\xf3d? 5?\r\n"),
+        ("A\u030arhus, \u212ble, Ło\u0301dz\u0301\n", Charset.LATIN_1, b"\xc5rhus, \xc5le, ?\xf3d?\r\n"),
+        ("A\u030arhus\n", Charset.UTF_8, b"A\xcc\x8arhus\r\n"),
         ("Łódź 5€\n", Charset.UTF_8, b"\xc5\x81\xc3\xb3d\xc5\xba 5\xe2\x82\xac\r\n"),
         ("\ud800\n", Charset.UTF_8, b"?\r\n"),
     ],
 )
 def test_encode(text: str, charset: Charset, data: bytes) -> None:
-    """Lines of an answer end in CRLF, and each character that the charset lacks is one question mark."""
+    """Lines end in CRLF; a character that the charset lacks is one question mark, also a letter that is written as two."""
     assert encode(text, charset) == data
 
 
