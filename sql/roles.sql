@@ -1,7 +1,7 @@
 -- The two roles of whoisd. Run once for each PostgreSQL cluster, as a superuser:
 --
 --     psql -f sql/roles.sql
---     createdb --owner=whoisd_owner --template=template0 --encoding=UTF8 whois
+--     createdb --owner=whoisd_owner --template=template0 --encoding=UTF8 --locale=C.UTF-8 whois
 --     psql --dbname=whois -f sql/audit.sql
 --
 -- How they log in (pg_hba.conf, passwords) is the administrator's to choose; none is set here.

@@ -67,6 +67,8 @@ async def migrate(connection: Any, migrations: list[Migration] | None = None) ->
     await connection.execute(_LEDGER)
     applied = await connection.fetch("SELECT number, file, sha256 FROM whoisd.migration ORDER BY number")
     _check(shipped, applied)
+    if not applied:
+        await _require_utf_8(connection)
     pending = shipped[len(applied) :]
     for migration in pending:
         await _apply(connection, migration)
@@ -87,6 +89,15 @@ def _check(shipped: list[Migration], applied: list[Any]) -> None:
                 f"sql/{migration.file}: not the file that was applied (then {row['file']}): applied files are never edited;"
                 " restore it, and write what is to change as a new file"
             )
+
+
+async def _require_utf_8(connection: Any) -> None:
+    """Refuse a new database that cannot hold every letter, before a load brings one that it lacks."""
+    if (encoding := await connection.fetchval("SHOW server_encoding")) != "UTF8":
+        raise MigrationError(
+            f"the database's encoding is {encoding}, and must be UTF8: drop it, and make it anew with"
+            " `createdb --owner=whoisd_owner --template=template0 --encoding=UTF8 --locale=C.UTF-8 whois`"
+        )
 
 
 async def _apply(connection: Any, migration: Migration) -> None:

@@ -69,6 +69,24 @@ async def test_only_what_is_new_is_applied(empty_database: Database) -> None:
     assert await tables(empty_database) == {"first", "first_too", "second"}
 
 
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+async def test_database_of_another_encoding(empty_database: Database, encoding: str) -> None:
+    """A new database that cannot hold every letter is refused; one that is in use is still brought up to date."""
+    other = Database(empty_database.cluster, f"{empty_database.name}_{encoding.lower()}")
+    async with connected(empty_database.superuser) as superuser:
+        await superuser.execute(
+            f"CREATE DATABASE {other.name} TEMPLATE template0 ENCODING '{encoding}' LOCALE 'C' OWNER whoisd_owner"
+        )
+        try:
+            with pytest.raises(MigrationError, match=f"^the database's encoding is {encoding}, and must be UTF8: "):
+                await apply(other, FIRST)
+            assert await tables(other) == set()
+            await other.execute("INSERT INTO whoisd.migration VALUES ($1, $2, $3)", 1, FIRST.file, FIRST.sha256)
+            assert await apply(other, FIRST, SECOND) == [SECOND.file]
+        finally:
+            await superuser.execute(f"DROP DATABASE {other.name} WITH (FORCE)")
+
+
 async def test_edited_file(empty_database: Database) -> None:
     """A file that was edited after it was applied stops everything and is named."""
     await apply(empty_database, FIRST)
