@@ -29,6 +29,13 @@ T = TypeVar("T")
 
 MOST_FAULTS: Final = 100  # of faults, and of doubts, that one load reports
 
+# What a registrant was of whom a load lifts it.
+_LIFTED: Final = {
+    "address_protection": "protected",
+    "cvr_bankruptcy": "a bankruptcy estate, whose email is withheld",
+    "sole_proprietorship": "a sole proprietorship, whose email is withheld",
+}
+
 _AGAIN: Final = "load again, which changes nothing if it is in"
 
 
@@ -200,10 +207,9 @@ class _Load:
         """Warn of what people decided and the files say otherwise, and of who would be less protected than before."""
         for row in await staging.disagreements(self._connection):
             self._report.warn(self._place(row["file"], row["line"]), _disagreement(row))
-        for place in await staging.lifted_protections(self._connection):
-            self._report.warn(
-                self._place(*place), "address_protection: is lifted; in the database this registrant is protected"
-            )
+        for place, column in await staging.lifted(self._connection):
+            said = f"{column}: is lifted; in the database this registrant is {_LIFTED[column]}"
+            self._report.warn(self._place(*place), said)
         for place in await staging.groups_left_behind(self._connection):
             self._report.warn(
                 self._place(*place),

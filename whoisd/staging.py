@@ -198,13 +198,23 @@ async def disagreements(connection: Any) -> Sequence[Any]:
     return rows
 
 
-async def lifted_protections(connection: Any) -> list[Place]:
-    """Return the places of registrants who are under name and address protection now, and would not be any more."""
+# What withholds an email and a load may end: each a column, and the condition on which it counts.
+_LIFTABLE: Final = {
+    "address_protection": "true",
+    "cvr_bankruptcy": "true",
+    "sole_proprietorship": "old.classified_by_hand IS NULL",
+}
+
+
+async def lifted(connection: Any) -> list[tuple[Place, str]]:
+    """Return the places of registrants of whom something withholds the email now, and would not any more; each with what."""
+    ends = {column: f"old.{column} AND NOT new.{column} AND {counts}" for column, counts in _LIFTABLE.items()}
     rows = await connection.fetch(
-        "SELECT new.file, new.line FROM new_registrant AS new JOIN registry.registrant AS old USING (handle)"
-        " WHERE old.address_protection AND NOT new.address_protection ORDER BY file, line"
+        f"SELECT new.file, new.line, {', '.join(f'{end} AS {column}' for column, end in ends.items())}"  # noqa: S608 - names of ours
+        " FROM new_registrant AS new JOIN registry.registrant AS old USING (handle)"
+        f" WHERE {' OR '.join(ends.values())} ORDER BY file, line"
     )
-    return [(row[0], row[1]) for row in rows]
+    return [((row["file"], row["line"]), column) for row in rows for column in ends if row[column]]
 
 
 async def groups_left_behind(connection: Any) -> list[Place]:

@@ -613,6 +613,40 @@ async def test_protection_that_is_lifted(database: Database, tmp_path: Path) -> 
     ]
 
 
+@pytest.mark.parametrize(
+    ("registrant", "field", "said"),
+    [
+        (
+            REGISTRANT | {"cvr_locked": True, "cvr_form": 80, "vat_number": "99000007"},
+            "cvr_bankruptcy",
+            "a bankruptcy estate, whose email is withheld",
+        ),
+        (FOREIGN, "sole_proprietorship", "a sole proprietorship, whose email is withheld"),
+    ],
+)
+async def test_what_withheld_an_email_is_lifted(
+    database: Database, tmp_path: Path, registrant: Fields, field: str, said: str
+) -> None:
+    """A load that ends what withheld an email, be it by saying nothing of it, says so, once."""
+    withheld = write(tmp_path / "a.jsonl", registrant | {field: True})
+    await load_files(database, withheld)
+    for record in (registrant, registrant | {field: False}):
+        file = write(tmp_path / "b.jsonl", record)
+        assert (await load_files(database, file)).warnings == [
+            f"{file}:1: {field}: is lifted; in the database this registrant is {said}"
+        ]
+        assert (await load_files(database, file)).warnings == []
+        await load_files(database, withheld)
+
+
+async def test_nothing_is_lifted_that_was_decided_by_hand(database: Database, tmp_path: Path) -> None:
+    """Where a classification by hand counts, a load that says otherwise than the one before lifts nothing."""
+    await load_files(database, write(tmp_path / "a.jsonl", FOREIGN | {"sole_proprietorship": True}))
+    await database.execute("UPDATE registry.registrant SET classified_by_hand = true WHERE handle = 'NY-DK'")
+    (warning,) = (await load_files(database, write(tmp_path / "b.jsonl", FOREIGN))).warnings
+    assert warning.endswith("classified by hand: yes, which is kept and counts")
+
+
 async def test_doubtful_vat_numbers(database: Database, tmp_path: Path) -> None:
     """A VAT number that does not validate for its country is loaded, with a warning."""
     file = write(tmp_path / "a.jsonl", FOREIGN | {"vat_number": "SE556012579002"})
