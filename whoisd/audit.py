@@ -3,7 +3,8 @@
 The table is in sql/audit.sql; PostgreSQL itself writes when a row was added and as which role.
 """
 
-import getpass
+import os
+import pwd
 from typing import Any
 
 import orjson
@@ -15,10 +16,11 @@ _INSERT = (
 
 def this_account() -> str:
     """Return who runs the command as the operating system knows them; commands that are told who decides keep this too."""
+    uid = os.getuid()  # and not LOGNAME or USER, which anybody may set, and which `su` and `runuser` leave as they were
     try:
-        return f"account:{getpass.getuser()}"
-    except (KeyError, OSError):  # an account that has no name
-        return "account:unknown"
+        return f"account:{pwd.getpwuid(uid).pw_name}"
+    except KeyError:  # an account that has no name
+        return f"account:#{uid}"
 
 
 async def record(  # noqa: PLR0913 - the columns of the table

@@ -1,10 +1,14 @@
 """The audit trail is added to, and never changed: PostgreSQL refuses it to everybody."""
 
+import os
+import pwd
+
 import asyncpg
 import pytest
 from portal_data import ACCOUNT, FOREIGN, add_user, connected, entries, fill, link
 from support import Database
 
+from whoisd.audit import this_account
 from whoisd.classification import Decision, classify
 from whoisd.portal import convert, take_over
 
@@ -79,3 +83,17 @@ async def test_the_reader_cannot_read_it(audited: Database) -> None:
     """The server's role neither reads nor changes the audit trail."""
     for sql in ("SELECT FROM audit.entry", *CHANGES.values(), *DEFINITIONS):
         assert await refused(audited, audited.reader, sql) in ("42501", "25006")
+
+
+@pytest.mark.parametrize("variable", ["LOGNAME", "USER"])
+def test_the_account_is_the_operating_systems(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    """Who ran a command is told by the process's user, whatever the environment says."""
+    monkeypatch.delenv("LOGNAME", raising=False)
+    monkeypatch.setenv(variable, "bodil")
+    assert this_account() == f"account:{pwd.getpwuid(os.getuid()).pw_name}"
+
+
+def test_an_account_without_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An account that has no name is told by its number, as `sudo` writes it."""
+    monkeypatch.setattr(os, "getuid", lambda: 4_000_000_001)
+    assert this_account() == "account:#4000000001"
