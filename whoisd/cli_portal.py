@@ -22,7 +22,7 @@ from whoisd.config import load_settings
 from whoisd.portal import Affected, Conversion, affected, convert, require_account, take_over
 from whoisd.records import SCHEMA
 from whoisd.response import UNPRINTABLE
-from whoisd.terminal import as_owner, command, config_option
+from whoisd.terminal import as_owner, command, config_option, tell
 
 LONGEST_EVIDENCE: Final = 1000  # characters
 LARGEST_TABLE: Final = 500  # rows; a longer one is continued in another, so that memory is bounded
@@ -119,7 +119,7 @@ def classify_registrant(file: Path | None, handle: str, decision: Decision, evid
     decided = as_owner(
         file, lambda owner: classify(owner, handle, Decision(decision), evidence=evidence, who=who, in_force=in_force)
     )
-    click.echo(sentences(handle, *asyncio.run(decided)), nl=False)
+    tell(sentences(handle, *asyncio.run(decided)).removesuffix("\n"))
 
 
 # --- the portal --------------------------------------------------------------------------------------------------
@@ -141,7 +141,7 @@ def convert_users(file: Path | None, *, dry_run: bool) -> None:
     Needs database.owner_dsn.
     """
     done = asyncio.run(as_owner(file, lambda owner: convert(owner, dry_run=dry_run)))
-    click.echo(_report(done, "would be moved" if dry_run else "moved"), nl=False)
+    tell(_report(done, "would be moved" if dry_run else "moved"))
 
 
 def _report(done: Conversion, moved: str) -> str:
@@ -151,7 +151,7 @@ def _report(done: Conversion, moved: str) -> str:
     if done.staying:
         verb = "has" if len(done.staying) == 1 else "have"
         lines.append(f"{_users(len(done.staying))} {verb} no role, and no group: {', '.join(done.staying)}")
-    return "".join(f"{line}\n" for line in lines)
+    return "\n".join(lines)
 
 
 def _users(number: int) -> str:
@@ -172,9 +172,9 @@ def take_object_over(file: Path | None, account: str, text: str) -> None:
     done = asyncio.run(as_owner(file, lambda owner: take_over(owner, account, text)))
     roles = ", ".join(done.after)
     if done.after == done.before:
-        click.echo(f"{done.object}: {account} holds its roles already: {roles}")
+        tell(f"{done.object}: {account} holds its roles already: {roles}")
     else:
-        click.echo(f"{done.object}: {account} now holds: {roles}")
+        tell(f"{done.object}: {account} now holds: {roles}")
 
 
 # --- who loses what ----------------------------------------------------------------------------------------------

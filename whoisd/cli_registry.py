@@ -13,7 +13,7 @@ from whoisd.loader import Options, Report, load
 from whoisd.migrations import migrate
 from whoisd.progress import Progress
 from whoisd.staging import TABLES, Mode
-from whoisd.terminal import as_owner, command, config_option
+from whoisd.terminal import as_owner, command, config_option, tell
 
 
 @click.command("migrate")
@@ -23,9 +23,9 @@ def migrate_command(file: Path | None) -> None:
     """Bring the database's schema up to date. Needs database.owner_dsn."""
     applied = asyncio.run(as_owner(file, migrate))
     for name in applied:
-        click.echo(f"applied sql/{name}")
+        tell(f"applied sql/{name}")
     if not applied:
-        click.echo("The database is up to date.")
+        tell("The database is up to date.")
 
 
 def _percent(_context: click.Context, _parameter: click.Parameter, value: float) -> float:
@@ -70,10 +70,10 @@ def load_command(file: Path | None, mode: str, max_delete: float, dry_run: bool,
 
     report = asyncio.run(as_owner(file, work))
     for line in _warnings(report):
-        click.echo(f"warning: {line}", err=True)
+        tell(f"warning: {line}", err=True)
     for line in _changes(report):
-        click.echo(line)
-    click.echo("Nothing was changed: this was a dry run." if dry_run else "The load is committed.")
+        tell(line)
+    tell("Nothing was changed: this was a dry run." if dry_run else "The load is committed.")
 
 
 def _warnings(report: Report) -> Sequence[str]:

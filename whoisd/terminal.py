@@ -1,5 +1,6 @@
 """What the commands share: their configuration, how they fail, and the connection of those that write."""
 
+import os
 import sys
 from collections.abc import Awaitable, Callable
 from functools import wraps
@@ -64,6 +65,17 @@ def hint(sqlstate: str) -> str:
 def _fail(text: str, status: int) -> NoReturn:
     click.echo("\n".join(f"whoisd: {line}" for line in text.splitlines()), err=True)
     sys.exit(status)
+
+
+def tell(text: str, *, err: bool = False) -> None:
+    """Print what a command did: it is done, and its exit status says so, whether or not there is somebody to tell."""
+    try:
+        click.echo(text, err=err)
+    except OSError as error:
+        # What could not be written is still held, and would be tried again at Python's end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), (sys.stderr if err else sys.stdout).fileno())
+        if not err and not isinstance(error, BrokenPipeError):
+            tell(f"whoisd: it is done, and standard output cannot be written: {error.strerror}", err=True)
 
 
 async def as_owner(file: Path | None, work: Callable[[Any], Awaitable[T]]) -> T:

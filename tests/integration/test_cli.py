@@ -2,8 +2,11 @@
 
 import gzip
 import json
+import os
 import subprocess
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
@@ -339,6 +342,39 @@ def test_without_the_database(file: Path, command: str) -> None:
         "",
         "whoisd: database.owner_dsn: the database does not answer: FileNotFoundError: No such file or directory\n",
     )
+
+
+NO_SPACE = "whoisd: it is done, and standard output cannot be written: No space left on device\n"
+CLASSIFY = ("EINZEL-DE", "--sole-proprietorship", "no", "--by", "staff:bodil", "--evidence", "x")
+
+
+@pytest.mark.parametrize("said", ["", NO_SPACE], ids=["nobody reads", "no space"])
+@pytest.mark.parametrize("arguments", [("load",), ("registrant", "classify", *CLASSIFY), ("portal", "convert")], ids=str)
+def test_what_is_done_and_cannot_be_told(
+    owned: dict[str, str], file: Path, arguments: Sequence[str | Path], said: str
+) -> None:
+    """A change that is committed is no failure when it cannot be told; where somebody may miss that, it is said."""
+    arguments = [*arguments, file] if arguments == ("load",) else arguments
+    with nobody_reads() if not said else open("/dev/full", "wb") as out:  # noqa: PTH123 - no path of ours
+        ran = subprocess.run(
+            [WHOISD, *arguments],
+            env=environment(owned),
+            stdout=out,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert (ran.returncode, ran.stderr) == (0, said)
+
+
+@contextmanager
+def nobody_reads() -> Iterator[int]:
+    """A pipe whose reader is gone."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    yield writer
+    os.close(writer)
 
 
 @pytest.mark.parametrize(
