@@ -452,12 +452,13 @@ def _fault(path: str, fault: Mapping[str, Any]) -> str:
         key, _, said = said.partition(": ")
         place = key.split(".")
     missing = fault["type"] == "missing"
+    how = "" if place[0] in _LISTS else f"; set it there or in the environment as {_variable(place)}"
     what = {
         "extra_forbidden": "not a setting; the README lists them all",
         "tuple_type": f"must be a list; a section of it is written with two brackets, [[{place[0]}]]"
         if len(place) == 1
         else "must be a list",
-        "missing": "required" if place[0] in _LISTS else f"required; set it there or in the environment as {_variable(place)}",
+        "missing": f"required{how}",
     }.get(fault["type"], said)
     return f"{_printable(_origin(path, place, missing=missing))}: {_printable('.'.join(place))}: {what}"
 

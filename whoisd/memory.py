@@ -53,7 +53,8 @@ def _see_to(path: Path) -> None:
             if Ledger.is_valid(_map(path)):
                 return
             if not _is_ours(path):
-                raise ConfigError(f"limits.file: {path}: holds something else, which a start would overwrite; name a file of its own")
+                held = "holds something else, which a start would overwrite; name a file of its own"
+                raise ConfigError(f"limits.file: {path}: {held}")
         unfinished = path.with_name(f"{path.name}.unfinished")
         unfinished.unlink(missing_ok=True)
         file = os.open(unfinished, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

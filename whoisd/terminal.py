@@ -24,7 +24,7 @@ _HINTS: Final = {
     "3F000": ": it lacks a schema; run `whoisd migrate`",
     "22P05": ": its encoding lacks a letter; create it with encoding UTF8",
     "25006": ": this role may only read, or this is a standby; database.owner_dsn is for the owner, on the primary",
-    "42501": ": this role may not do that; database.owner_dsn is for the owner, database.dsn for a role that may read the views",
+    "42501": ": this role may not do that; database.owner_dsn is for the owner, database.dsn for one that reads the views",
     "42704": ": it lacks a role; run sql/roles.sql",
     "57014": ": the statement was cancelled, by somebody or by the statement_timeout of the role",
 }

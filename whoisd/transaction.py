@@ -28,7 +28,8 @@ async def changing(connection: Any, hint: str, *, dry_run: bool = False) -> Asyn
     When the database goes away raises `WhoisdError`: nothing was changed, or, while it commits, that this cannot be known;
     `hint` says how to find out.
     """
-    transaction = connection.transaction()
+    # Whatever the role's default: who waited for a lock must see what was changed meanwhile.
+    transaction = connection.transaction(isolation="read_committed")
     await transaction.start()
     try:
         yield

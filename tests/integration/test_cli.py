@@ -395,7 +395,7 @@ def nobody_reads() -> Iterator[int]:
             (
                 "InsufficientPrivilegeError: 42501"
                 ": this role may not do that; database.owner_dsn is for the owner,"
-                " database.dsn for a role that may read the views"
+                " database.dsn for one that reads the views"
             ),
         ),
     ],

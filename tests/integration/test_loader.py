@@ -467,6 +467,16 @@ async def test_replace_looks_for_references_in_the_files_alone(database: Databas
 # --- what would change -------------------------------------------------------------------------------------------
 
 
+async def test_replace_whatever_the_default_isolation(empty_registry: Database, tmp_path: Path) -> None:
+    """A load that removes hosts is done also where the transactions of a database are REPEATABLE READ by default."""
+    await load_files(empty_registry, write(tmp_path / "a.jsonl", {"type": "host", "name": "ns.ny.dk"}))
+    await empty_registry.execute(
+        f"ALTER DATABASE {empty_registry.name} SET default_transaction_isolation = 'repeatable read'"
+    )
+    report = await load_files(empty_registry, write(tmp_path / "b.jsonl"), mode=Mode.REPLACE, max_delete=100)
+    assert report.changes["host"].removed == 1
+
+
 @pytest.mark.parametrize("mode", Mode)
 async def test_dry_run(empty_registry: Database, tmp_path: Path, mode: Mode) -> None:
     """A dry run says just what the load would do then, and does nothing."""

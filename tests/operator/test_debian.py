@@ -114,19 +114,22 @@ def test_upgrade_and_roll_back(debian: Debian) -> None:
         assert version(debian) == THIS
 
 
+TRAIL: Final = "cd / && runuser -u postgres -- psql --dbname=whois -tc 'SELECT count(*), max(id) FROM audit.entry'"
+FORGED: Final = "cd / && runuser -u postgres -- psql --dbname=whois -c 'DELETE FROM audit.entry' 2>&1 || true"
+
+
 def test_backup_and_restore(debian: Debian) -> None:
-    """What was saved is there again after the database was lost: the answers, the audit trail, and that it is only added to."""
-    trail = "cd / && runuser -u postgres -- psql --dbname=whois --tuples-only -c"
+    """What was saved is there again after the database was lost: answers, and an audit trail that is only added to."""
     debian.type(TYPED["Backup"])
-    written = debian.type(f"{trail} 'SELECT count(*), max(id) FROM audit.entry'")
+    written = debian.type(TRAIL)
     debian.type("systemctl stop whoisd.socket whoisd; cd / && runuser -u postgres -- dropdb whois")
     debian.type(TYPED["Restoring"])
     debian.type("systemctl start whoisd")
     assert "info@punktum.dk" in debian.type("whois -h 127.0.0.1 -- '--show-handles punktum.dk'")
-    assert debian.type(f"{trail} 'SELECT count(*), max(id) FROM audit.entry'") == written
+    assert debian.type(TRAIL) == written
     debian.type("whoisd load sql/sandbox.jsonl")
-    assert debian.type(f"{trail} 'SELECT count(*), max(id) FROM audit.entry'") != written
-    assert "never changed" in debian.type(f"{trail} 'DELETE FROM audit.entry' 2>&1 || true")
+    assert debian.type(TRAIL) != written
+    assert "never changed" in debian.type(FORGED)
 
 
 def test_no_way_to_a_version_that_does_not_run(debian: Debian) -> None:
