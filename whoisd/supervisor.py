@@ -170,7 +170,7 @@ class Supervisor:
         if self._stopping:
             return
         for slot in self._wanted_slots():
-            if any(child.slot == slot and child.generation == self._generation for child in self._children.values()):
+            if any(child.slot == slot and self._is_as_wanted(child) for child in self._children.values()):
                 continue
             if self._must_wait(slot):
                 continue
@@ -181,6 +181,10 @@ class Supervisor:
             if row is None:
                 return  # until one that was told to end has done so
             self._start(slot, row, signals)
+
+    def _is_as_wanted(self, child: Child) -> bool:
+        """Whether a process is of the configuration in force, and serves or will: somebody else may have told it to end."""
+        return child.generation == self._generation and child.stage is not Stage.ENDING
 
     def _wanted_slots(self) -> Iterator[int]:
         if self._metrics:

@@ -154,6 +154,24 @@ def test_process_that_dies_is_replaced_at_once(own_service: Service, how: int) -
     assert own_service.process.poll() is None
 
 
+def test_worker_that_somebody_else_tells_to_end(sandbox_database: Database) -> None:
+    """A worker that was not told by the supervisor is replaced when it accepts no more, not when its last client is gone."""
+    settings = {"WHOISD_SERVER__WORKERS": "1", "WHOISD_SERVER__GRACE": "15", "WHOISD_SERVER__READ_TIMEOUT": "30"}
+    with Service(sandbox_database.reader, settings) as service, service.connect() as slow:
+        slow.sendall(b"punktum")
+        service.wait_for_figure(1, "whoisd_connections_open")
+        worker = service.pids()["worker 1"]
+        os.kill(worker, signal.SIGTERM)
+        until(lambda: service.pids()["worker 1"] != worker, "it was not replaced")
+        assert service.exchange(QUERY).endswith(ENDS_WITH)
+        assert is_there(worker)
+        slow.sendall(b".dk\r\n")
+        assert receive(slow).endswith(ENDS_WITH)
+        assert service.wait_for_event("process.died")["process"] == "worker 1"
+        service.wait_for_figure(1, "whoisd_workers")
+        service.wait_for_figure(1, "whoisd_restarts_total")
+
+
 def test_death_costs_none_that_waits(sandbox_database: Database) -> None:
     """Whoever waits in the queue when all workers die is answered by those that follow."""
     with Service(sandbox_database.reader) as service:
