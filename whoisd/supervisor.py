@@ -143,8 +143,11 @@ class Supervisor:
             del self._children[pid]
             self._board.tally(child.row).reset()
             self._connections(child.row).clear(child.row)
+            code = os.waitstatus_to_exitcode(status)
             if child.ends_by is None:
-                self._note_death(child, os.waitstatus_to_exitcode(status))
+                self._note_death(child, code)
+            if code == -signal.SIGBUS and self._is_as_wanted(child):
+                self._renew_ledger()
 
     def _note_death(self, child: Child, code: int) -> None:
         """Say that a process ended unasked, and make its successor wait if this happens again and again."""
@@ -156,6 +159,19 @@ class Supervisor:
         self._tally.restart()
         how = f"signal {_signal_name(-code)}" if code < 0 else f"exit status {code}"
         self._log.error("process.died", process=_name(child.slot), how=how, pause=pause)
+
+    def _renew_ledger(self) -> None:
+        """Have all processes use the file of limits as it is now, made anew if need be: it was cut off under them.
+
+        Who touches what is gone of a mapped file is killed (mmap(2), SIGBUS), and all that follow would be.
+        """
+        try:
+            self._ledger = open_ledger(self._settings.limits.file, create=True)
+        except ConfigError as error:  # the next that is killed has us try again
+            self._log.error("limits.lost", fault=str(error))
+            return
+        self._generation += 1
+        self._log.warning("limits.renewed")
 
     def _must_wait(self, slot: int) -> bool:
         """Whether a process that died before may not start yet. While no worker accepts, a short pause must do."""

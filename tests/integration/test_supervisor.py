@@ -24,6 +24,7 @@ import pytest
 from support import PATIENCE, WHOISD, Database, Service, environment, passing_on, receive, until
 
 from whoisd import notices
+from whoisd.memory import LEDGER_SIZE
 
 QUERY: Final = b"eksempel.dk\r\n"
 ENDS_WITH: Final = notices.FOOT.replace("\n", "\r\n").encode()
@@ -186,6 +187,22 @@ def test_death_costs_none_that_waits(sandbox_database: Database) -> None:
         for client in clients:
             with client:
                 assert receive(client).endswith(ENDS_WITH)
+
+
+def test_file_of_limits_that_is_cut_off(sandbox_database: Database, tmp_path: Path) -> None:
+    """Should somebody empty the file of rates and bans under the server, it is made anew, and queries and limits go on."""
+    file = tmp_path / "sources"
+    settings = {"WHOISD_LIMITS__FILE": str(file), "WHOISD_LIMITS__RATE": "1", "WHOISD_LIMITS__BURST": "1"}
+    with Service(sandbox_database.reader, settings) as service:
+        file.write_bytes(b"")
+        with suppress(ConnectionError):  # the worker that this one meets is lost
+            service.exchange(QUERY)
+        service.wait_for_event("limits.renewed")
+        service.wait_for_event("server.ready", 2)
+        assert service.exchange(QUERY).endswith(ENDS_WITH)
+        assert service.exchange(QUERY).startswith(b"Too many requests.")
+        assert file.stat().st_size == LEDGER_SIZE
+        assert service.figures().sum("whoisd_bans_in_force", scope="source") == 1
 
 
 # --- reload ----------------------------------------------------------------------------------------------------------
