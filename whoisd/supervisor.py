@@ -313,8 +313,15 @@ class Supervisor:
         """Return the limits of a configuration, by no more connections than there is room for in a process.
 
         A named network keeps its number, and what is counted under it, when it is named no more; only when there are no
-        other numbers left does a new one take that of one which is gone.
+        other numbers left does a new one take that of one which is gone. Raises `ConfigError` when what is kept for the
+        named ones is all the room that there is: everybody else would be refused.
         """
+        kept = sum(network.connections for network in settings.network)
+        if kept >= room.served:
+            raise ConfigError(
+                f"network: connections add up to {kept}, which leaves others no room in the {room.served} that the limit on"
+                " open files (RLIMIT_NOFILE) allows"
+            )
         names = [network.name for network in settings.network]
         for name in names:
             if name in self._numbers:

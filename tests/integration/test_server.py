@@ -19,6 +19,7 @@ from support import PATIENCE, WHOISD, Database, Service, environment, fields, re
 
 from whoisd import notices
 from whoisd.errors import NameFault, QueryFault
+from whoisd.sockets import SPARE_DESCRIPTORS
 
 pytestmark = pytest.mark.alone  # clients have two seconds
 
@@ -397,6 +398,27 @@ def test_no_room_for_any_connection() -> None:
     ended = subprocess.run(limit, env=environment(settings), capture_output=True, timeout=PATIENCE, check=False)
     assert ended.returncode == 2
     assert ended.stderr == b"whoisd: the limit on open files (RLIMIT_NOFILE) is 64: raise it to 128 or more\n"
+
+
+def test_no_room_for_any_but_named_networks(sandbox_database: Database, tmp_path: Path) -> None:
+    """Where the limit on open files leaves room for the named networks alone, the server says so; one more is for others."""
+    limit: list[str | Path] = ["/bin/sh", "-c", 'ulimit -n 1024; exec "$0" serve', WHOISD]
+    room = (1024 - SPARE_DESCRIPTORS) * 4 // 5
+    network = {"name": "probes", "cidrs": ["192.0.2.0/24"], "rate": 1, "connections": room}
+    settings = {
+        "WHOISD_DATABASE__DSN": sandbox_database.reader,
+        "WHOISD_LISTEN": '[{"host": "127.0.0.1", "port": 0}]',
+        "WHOISD_METRICS__PORT": "0",
+        "WHOISD_LIMITS__FILE": str(tmp_path / "sources"),
+        "WHOISD_NETWORK": json.dumps([network]),
+    }
+    ended = subprocess.run(limit, env=environment(settings), capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert ended.returncode == 2
+    assert f"whoisd: network: connections add up to {room}, which leaves others no room in the {room} that" in ended.stderr
+    service = Service(sandbox_database.reader, {"WHOISD_NETWORK": json.dumps([network | {"connections": room - 1}])})
+    service.command = limit
+    with service:
+        assert service.exchange(b"eksempel.dk\r\n").endswith(ENDS_WITH)
 
 
 def test_many_clients_at_once(service: Service) -> None:
