@@ -4,6 +4,7 @@ Events are named noun.verb and facts are fields. No field holds personal data bu
 is logged by its reason. An exception is logged by its type and place, never by its text.
 """
 
+import json
 import logging
 import select
 import sys
@@ -116,7 +117,10 @@ def _json_line(_: Any, level: str, event: MutableMapping[str, Any]) -> bytes:
     """Make a line of an event: what structlog's own processors make of it, in a third of the time."""
     event["level"] = level
     event["timestamp"] = datetime.now(UTC)
-    return orjson.dumps(event, option=orjson.OPT_UTC_Z)
+    try:
+        return orjson.dumps(event, option=orjson.OPT_UTC_Z)
+    except orjson.JSONEncodeError:  # of the name of a file that is no UTF-8: a line of the log is to end nobody
+        return json.dumps({**event, "timestamp": event["timestamp"].isoformat()}, default=str).encode()
 
 
 _CONSOLE: Final[list[Any]] = [

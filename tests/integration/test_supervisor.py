@@ -616,6 +616,20 @@ def test_whatever_is_in_the_file(configured: Configured) -> None:
     assert configured.process.poll() is None
 
 
+def test_faults_in_a_file_whose_name_is_no_text(tmp_path: Path, sandbox_database: Database) -> None:
+    """A reload is refused, and no more, also where the name of the file is not UTF-8, and so no text that JSON can hold."""
+    service = Configured(tmp_path, sandbox_database.reader)
+    service.file = tmp_path / os.fsdecode("blå.toml".encode("iso-8859-1"))
+    service.command = (*service.command[:-1], service.file)
+    with service:
+        service.file.write_text("[")
+        service.process.send_signal(signal.SIGHUP)
+        [fault] = service.wait_for_event("config.rejected")["faults"]
+        assert fault.startswith(f"{service.file}: is not TOML")
+        assert service.exchange(QUERY).endswith(ENDS_WITH)
+        assert service.process.poll() is None
+
+
 def test_too_few_descriptors_at_a_reload(configured: Configured) -> None:
     """A reload that finds no room for connections is refused, and the server goes on."""
     resource.prlimit(configured.process.pid, resource.RLIMIT_NOFILE, (40, 40))
