@@ -28,10 +28,14 @@ def _take(number: int) -> socket.socket:
     with suppress(OSError):  # it is no socket at all
         inherited = socket.socket(fileno=number)
         inherited.set_inheritable(False)
-        if inherited.family in {socket.AF_INET, socket.AF_INET6} and inherited.type == socket.SOCK_STREAM:
+        is_tcp = inherited.family in {socket.AF_INET, socket.AF_INET6} and inherited.type == socket.SOCK_STREAM
+        # With Accept=yes it is a connection: accepting from that would fail again and again.
+        if is_tcp and inherited.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             return inherited
         inherited.close()
-    raise ConfigError("a socket that was passed on is no TCP socket: see ListenStream= in whoisd.socket")
+    raise ConfigError(
+        "a socket that was passed on is no TCP socket that listens: see ListenStream=, Accept= in whoisd.socket"
+    )
 
 
 class Notifier:

@@ -28,6 +28,8 @@ else:
 print([name for name in os.environ if name.startswith("LISTEN_")])
 """
 
+REFUSED = "fault: a socket that was passed on is no TCP socket that listens: see ListenStream=, Accept= in whoisd.socket"
+
 
 def said_with(*descriptors: int, **changes: str) -> list[str]:
     """What a process says of the descriptors that are passed on to it, and of what is left in its environment."""
@@ -78,14 +80,23 @@ def test_only_tcp_is_taken(family: socket.AddressFamily, kind: socket.SocketKind
     """A socket that is no TCP socket is refused, with where to look."""
     with socket.socket(family, kind) as passed_on:
         said = said_with(passed_on.fileno())
-    assert said[0] == "fault: a socket that was passed on is no TCP socket: see ListenStream= in whoisd.socket"
+    assert said[0] == REFUSED
+
+
+def test_connection_is_refused() -> None:
+    """A TCP socket that does not listen, as the connection that Accept=yes would pass on, is refused in the same words."""
+    with socket.create_server(("127.0.0.1", 0)) as listening, socket.create_connection(listening.getsockname()):
+        passed_on, _ = listening.accept()
+        with passed_on:
+            said = said_with(passed_on.fileno())
+    assert said[0] == REFUSED
 
 
 def test_what_is_no_socket_is_refused() -> None:
     """A descriptor that is no socket at all (a FIFO, a file) is refused in the same words."""
     with Path(os.devnull).open("rb") as passed_on:
         said = said_with(passed_on.fileno())
-    assert said[0] == "fault: a socket that was passed on is no TCP socket: see ListenStream= in whoisd.socket"
+    assert said[0] == REFUSED
 
 
 def test_none_are_inherited_here() -> None:
