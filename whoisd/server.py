@@ -211,6 +211,13 @@ async def _serve(post: Post) -> None:
     loop.add_signal_handler(STOP, stop.set)
     loop.add_signal_handler(RETIRE, retire.set)
     gather(loop.call_soon)
+    try:
+        await _work(post, stop, retire)
+    finally:
+        gather(None)  # after all else: what went wrong is still to be told, when there is no loop any more
+
+
+async def _work(post: Post, stop: asyncio.Event, retire: asyncio.Event) -> None:
     worker = Worker(post)
     try:
         await worker.start()
@@ -224,7 +231,6 @@ async def _serve(post: Post) -> None:
             await worker.drain(post.settings.server.grace)
     finally:
         await worker.stop()
-        gather(None)
 
 
 async def _first(*events: asyncio.Event, seconds: float | None = None) -> None:

@@ -189,6 +189,30 @@ def test_death_costs_none_that_waits(sandbox_database: Database) -> None:
                 assert receive(client).endswith(ENDS_WITH)
 
 
+def test_worker_that_cannot_begin(sandbox_database: Database, tmp_path: Path) -> None:
+    """A worker that cannot even begin, as where the machine has no open file left, says why; the others serve on."""
+    full = tmp_path / "full"
+    begin = f"""
+import errno, pathlib, whoisd.server
+def poller(loop, make=whoisd.server.Poller):
+    if pathlib.Path({str(full)!r}).exists():
+        raise OSError(errno.ENFILE, "")
+    return make(loop)
+whoisd.server.Poller = poller
+from whoisd.cli import main
+main(["serve"])
+"""
+    service = Service(sandbox_database.reader)
+    service.command = (sys.executable, "-c", begin)
+    with service:
+        full.touch()
+        os.kill(service.pids()["worker 1"], signal.SIGKILL)
+        assert service.wait_for_event("server.fault")["fault"].startswith("OSError at ")
+        assert service.exchange(QUERY).endswith(ENDS_WITH)
+        full.unlink()
+        service.wait_for_figure(2, "whoisd_workers")
+
+
 def test_file_of_limits_that_is_cut_off(sandbox_database: Database, tmp_path: Path) -> None:
     """Should somebody empty the file of rates and bans under the server, it is made anew, and queries and limits go on."""
     file = tmp_path / "sources"
