@@ -329,8 +329,8 @@ class Connection:
     def _abandon(self, outcome: Outcome) -> None:
         """Have an answer that was not sent whole end so. What it shows counts as shown as soon as any of it was sent."""
         if self._answer and self._unsent:
-            is_begun = len(self._unsent) < len(self._answer.payload)
-            self._answer = replace(self._answer, outcome=outcome) if is_begun else Answer(outcome, b"")
+            sent = self._answer.payload[: -len(self._unsent)]
+            self._answer = replace(self._answer, outcome=outcome, payload=sent) if sent else Answer(outcome, b"")
 
     def _watch(self) -> None:
         """Have the socket watched for what the connection waits for now."""

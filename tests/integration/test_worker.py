@@ -107,6 +107,19 @@ async def test_client_that_does_not_read(sandbox_database: Database) -> None:
             assert ends(events) == [("query.abandoned", "write_timeout")]
 
 
+async def test_bytes_of_an_answer_that_is_cut_off(sandbox_database: Database) -> None:
+    """What the log calls the bytes of an answer are those that were sent, and not those that were left."""
+    with capture_logs() as events:
+        async with running(sandbox_database) as (worker, address), asking_and_not_reading(address):
+            [cut_off] = worker._desk.open
+            left = len(cut_off._unsent)
+            await worker.stop()
+        async with running(sandbox_database) as (_, address):
+            whole = len(await ask(address))
+    [written] = [event["bytes"] for event in events if event["event"] == "query.abandoned"]
+    assert 0 < written == whole - left < whole
+
+
 async def test_answer_that_the_stop_cuts_off(sandbox_database: Database) -> None:
     """An answer that is still under way when the worker stops was not taken either, and does not count as one that was."""
     with capture_logs() as events:
