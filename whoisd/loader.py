@@ -122,6 +122,9 @@ class _Load:
         changes = self._report.changes = {
             kind: await staging.compare(self._connection, kind, self._options.mode) for kind in TABLES
         }
+        if not any(change.records for change in changes.values()):
+            # It may be right; or what was to write the records has failed.
+            self._report.warn(", ".join(map(str, self._files.paths)), "no record")
         _check_removals(changes, self._options.max_delete)
         if not self._options.dry_run:
             # From here on nobody decides on what is removed, of which the trail would not know.

@@ -200,6 +200,9 @@ def test_killed_under_load(sandbox_database: Database) -> None:
                 killed = time.time()
                 noticed.append(moment(service.wait_for_event("process.died", number)) - killed)
                 time.sleep(0.3)
+            for _ in seconds(time.monotonic(), 60):
+                if load.enough():
+                    break
             fates = load.end()
         figures = service.wait_for_figure(0, "whoisd_connections_open")
         assert figures.sum("whoisd_restarts_total") == workers

@@ -195,8 +195,12 @@ async def test_blank_lines(database: Database, tmp_path: Path) -> None:
 
 
 async def test_empty_file(database: Database, tmp_path: Path) -> None:
-    """A file without records loads nothing and is no fault."""
-    assert counts(await load_files(database, write(tmp_path / "a.jsonl"))) == {}
+    """Files without records load nothing and are no fault, but a warning: what was to write them may have failed."""
+    files = [write(tmp_path / "a.jsonl"), write(tmp_path / "b.jsonl")]
+    report = await load_files(database, *files)
+    assert counts(report) == {}
+    assert report.warnings == [f"{files[0]}, {files[1]}: no record"]
+    assert (await load_files(database, files[0], write(tmp_path / "b.jsonl", REGISTRAR))).warnings == []
 
 
 # --- hosts and delegations ---------------------------------------------------------------------------------------
