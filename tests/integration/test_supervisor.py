@@ -698,6 +698,7 @@ def test_crowd_at_the_door(sandbox_database: Database) -> None:
         "WHOISD_SERVER__WORKERS": "1",
         "WHOISD_SERVER__MAX_CONNECTIONS": "50",
         "WHOISD_LIMITS__CONNECTIONS": "5",
+        "WHOISD_SERVER__READ_TIMEOUT": "60",
         "WHOISD_NETWORK": json.dumps(
             [{"name": "probes", "cidrs": ["127.5.0.0/16"], "rate": "unlimited", "connections": 10}]
         ),

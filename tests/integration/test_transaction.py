@@ -2,7 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+import os
+import signal
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -12,12 +14,14 @@ import pytest
 from portal_data import ACCOUNT, EVIDENCE, FOREIGN, add_user, link, state
 from support import PATIENCE, Database
 
+from whoisd import staging
 from whoisd.classification import Decision, classify
 from whoisd.errors import WhoisdError
 from whoisd.files import RegistryFiles
 from whoisd.loader import load
 from whoisd.portal import convert, take_over
 from whoisd.terminal import as_owner
+from whoisd.transaction import changing
 
 Change = Callable[[Any, Path], Awaitable[object]]
 
@@ -61,6 +65,36 @@ async def losing(database: Database, folder: Path, request: bytes, *, arrives: b
 
     async with await asyncio.start_unix_server(relay, folder / ".s.PGSQL.5432"):
         yield database.owner.replace(str(database.cluster.directory), str(folder))
+
+
+class Rows:
+    """Registrars to copy, more than a connection takes at once; in their midst something happens."""
+
+    def __init__(self, meanwhile: Callable[[], None]) -> None:
+        self._meanwhile = meanwhile
+
+    def __iter__(self) -> Iterator[tuple[object, ...]]:
+        for number in range(20_000):
+            if number == 10_000:
+                self._meanwhile()
+            yield (f"REG-{number}", "x" * 250, 0, number)
+
+
+async def test_connection_that_is_lost_while_it_takes_no_more(registry: Database) -> None:
+    """A load ends whose connection is lost just when it waits for room to write to it."""
+    connection: Any = await asyncpg.connect(registry.owner)
+    rows: Any = Rows(lambda: os.kill(connection.get_server_pid(), signal.SIGTERM))
+
+    async def change() -> None:
+        async with asyncio.timeout(PATIENCE), changing(connection, AGAIN):
+            await staging.create(connection)
+            await staging.copy(connection, "registrar", rows)
+
+    try:
+        with pytest.raises(WhoisdError, match=r"^the database went away, and nothing was changed: "):
+            await change()
+    finally:
+        connection.terminate()
 
 
 @pytest.mark.parametrize("at", ["the audit trail", "COMMIT", "the reply to COMMIT"])
