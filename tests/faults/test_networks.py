@@ -342,11 +342,11 @@ def test_forged_header(site: Site, version: int) -> None:
 def test_health_checks_are_no_clients(site: Site) -> None:
     """HAProxy's checks find the server up, are nobody's query, and are not charged, not even to the balancer's address."""
     checks = site.events(*site.back.near.values(), count=50)
-    assert {event["outcome"] for event in checks} <= {"no_query", "client_gone"}
-    assert all("client" in event for event in site.service.events("query"))
-    found = [(server["status"], server["check_status"]) for server in site.balancer.servers()]
-    assert found == [("UP", "L4OK")] * len(VERSIONS)
     for version, source in site.back.near.items():
         address = site.back.far[version], port(site.service, version)
         heard = site.balancer.namespace.within(asyncio.run, ask_in_turn([(address, source, at_once)] * 3))
         assert heard == [site.whole(source)] * 3
+    assert {event["outcome"] for event in checks} <= {"no_query", "client_gone"}
+    assert all("client" in event for event in site.service.events("query"))
+    found = [(server["status"], server["check_status"]) for server in site.balancer.servers()]
+    assert found == [("UP", "L4OK")] * len(VERSIONS)
