@@ -1,19 +1,19 @@
 """The command that serves without a registry of one's own."""
 
-from ipaddress import ip_address
 from pathlib import Path
 
 import click
 
+from whoisd.config import canonical_address
 from whoisd.sandbox import run_sandbox
 from whoisd.terminal import command, file_path
 
 
 def _address(_context: click.Context, _option: click.Parameter, value: str) -> str:
     try:
-        return str(ip_address(value))
-    except ValueError:
-        raise click.BadParameter("must be an IPv4 or IPv6 address") from None
+        return canonical_address(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 @click.command("sandbox")

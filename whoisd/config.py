@@ -108,7 +108,8 @@ def _aware(value: datetime) -> datetime:
     return value
 
 
-def _address(value: str) -> str:
+def canonical_address(value: str) -> str:
+    """Return an IPv4 or IPv6 address in its short form. Raises `ValueError` for any other text, a name among them."""
     try:
         return str(ip_address(value))
     except ValueError:
@@ -174,7 +175,7 @@ class _Section(BaseModel):
 class Listen(_Section):
     """An address to listen on."""
 
-    host: Annotated[str, AfterValidator(_address)] = Field(description="IPv4 or IPv6 address")
+    host: Annotated[str, AfterValidator(canonical_address)] = Field(description="IPv4 or IPv6 address")
     port: Count = Field(default=43, ge=0, le=65535, description="TCP port; 0 takes one that the system chooses")
     proxy: Flag = Field(default=False, description="whether every connection begins with a PROXY protocol header")
     trusted: tuple[Cidr, ...] = Field(
@@ -255,7 +256,7 @@ class Metrics(_Section):
     """Where Prometheus and health checks ask."""
 
     enabled: Flag = Field(default=True, description="whether /metrics, /livez and /readyz are served")
-    host: Annotated[str, AfterValidator(_address)] = Field(default="127.0.0.1", description="address to listen on")
+    host: Annotated[str, AfterValidator(canonical_address)] = Field(default="127.0.0.1", description="address to listen on")
     port: Count = Field(default=9043, ge=0, le=65535, description="TCP port, HTTP; 0 takes one that the system chooses")
 
 

@@ -120,7 +120,9 @@ def _json_line(_: Any, level: str, event: MutableMapping[str, Any]) -> bytes:
     try:
         return orjson.dumps(event, option=orjson.OPT_UTC_Z)
     except orjson.JSONEncodeError:  # of the name of a file that is no UTF-8: a line of the log is to end nobody
-        return json.dumps({**event, "timestamp": event["timestamp"].isoformat()}, default=str).encode()
+        # And should it be of an object: its own text may quote personal data.
+        event["timestamp"] = event["timestamp"].isoformat()
+        return json.dumps(event, default=lambda value: type(value).__name__).encode()
 
 
 _CONSOLE: Final[list[Any]] = [

@@ -72,6 +72,13 @@ def test_no_value_makes_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert orjson.loads(line)["fault"] == "a\nb\r\u2028"
 
 
+def test_what_json_cannot_hold(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a value that is no fact of ours, as an exception whose text may quote a row, the line has the type and no more."""
+    open_log("info", "json").info("server.fault", fault=ValueError("planted"))
+    line = orjson.loads(capsys.readouterr().err)
+    assert (line["fault"], line["event"]) == ("ValueError", "server.fault")
+
+
 @pytest.mark.parametrize(
     ("level", "events"),
     [
