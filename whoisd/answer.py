@@ -4,16 +4,16 @@ The server, `whoisd query` and the golden tests all answer through this; it is w
 and finished by two plain functions, which know nothing of waiting; between them stands the lookup.
 """
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from whoisd import notices
 from whoisd.disclosure import PublicRegistrant, Reason, Withheld, publish
 from whoisd.errors import Outcome, QueryError, StoreError, whereabouts
-from whoisd.model import Domain, Host
+from whoisd.model import Domain, Found, Host
 from whoisd.query import DomainQuery, HelpQuery, HostQuery, parse_query
 from whoisd.response import render_domain, render_host
-from whoisd.store import Found, Store
 from whoisd.wire import Charset, encode
 
 
@@ -71,16 +71,19 @@ class Lookup:
     in_force: bool
 
 
-async def answer(line: bytes, client: str, store: Store, policy: Policy, now: datetime) -> Answer:
+Find = Callable[[DomainQuery | HostQuery], Awaitable[Found]]
+
+
+async def answer(line: bytes, client: str, find: Find, policy: Policy, now: datetime) -> Answer:
     """Answer one query line, its end taken off, from the address `client`, written out in full, at `now`.
 
-    Never raises but for cancellation: what goes wrong is an answer too. The server, which waits for many lookups at once,
-    calls the two halves itself.
+    `find` looks a name up. Never raises but for cancellation: what goes wrong is an answer too. The server, which waits for
+    many lookups at once, calls the two halves itself.
     """
     begun = begin_answer(line, client, policy, now)
     if isinstance(begun, Answer):
         return begun
-    return finish_answer(begun, await store.find(begun.query), policy)
+    return finish_answer(begun, await find(begun.query), policy)
 
 
 def begin_answer(line: bytes, client: str, policy: Policy, now: datetime) -> Answer | Lookup:

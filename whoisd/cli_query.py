@@ -50,7 +50,7 @@ def query_command(file: Path | None, words: tuple[str, ...]) -> None:
 async def _answer(line: bytes, settings: Settings, log: Logger) -> Answer:
     store = _store(settings, log)
     try:
-        return await answer(line, "127.0.0.1", store, policy_of(settings), datetime.now(UTC))
+        return await answer(line, "127.0.0.1", store.find, policy_of(settings), datetime.now(UTC))
     finally:
         await store.close()
 

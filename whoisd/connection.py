@@ -30,11 +30,12 @@ from whoisd.deadlines import Deadlines
 from whoisd.errors import Outcome, ProxyError, ProxyFault, QueryFault
 from whoisd.log import ClientNames, Logger, log_query
 from whoisd.metrics import Tally
+from whoisd.model import Found
 from whoisd.poller import READABLE, WRITABLE, Poller
 from whoisd.proxy import HeaderBuffer
 from whoisd.sockets import Room
 from whoisd.sources import CONNECTIONS_RETRY, Client, Limit, Refusal, Sources
-from whoisd.store import Found, Store
+from whoisd.store import Store
 from whoisd.wire import LineBuffer
 
 CHUNK: Final = 65536  # bytes read at once

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
 
+from whoisd.errors import StoreError
 from whoisd.names import DomainName
 
 
@@ -100,3 +101,8 @@ class Host:
 
     name: DomainName
     glue: bool
+
+
+Found = (
+    Domain | Host | StoreError | None
+)  # what a lookup comes to: why there is no answer, or None when there is no such name

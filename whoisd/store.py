@@ -25,7 +25,7 @@ import structlog
 from whoisd.deadlines import Deadlines
 from whoisd.dsn import Dsn, is_standby
 from whoisd.errors import ContractError, StoreError, cause_of, whereabouts
-from whoisd.model import CvrForm, Domain, DomainStatus, Host, IdStatus, Registrant, RegistrantKind
+from whoisd.model import CvrForm, Domain, DomainStatus, Found, Host, IdStatus, Registrant, RegistrantKind
 from whoisd.names import DomainName
 from whoisd.query import DomainQuery, HostQuery
 
@@ -71,7 +71,6 @@ _LOST: Final = (
     asyncpg.SerializationError,  # a standby replays a change that the lookup stands in the way of
 )
 
-Found = Domain | Host | StoreError | None  # what a lookup comes to; None when there is no such name
 Tell = Callable[[Any], None]
 
 

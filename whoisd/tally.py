@@ -16,10 +16,10 @@ from whoisd.disclosure import PublicRegistrant, Verdict, Withheld, publish_regis
 from whoisd.dsn import Dsn, is_standby
 from whoisd.errors import ConfigError, ContractError, WhoisdError, cause_of, whereabouts
 from whoisd.model import DomainStatus, Registrant
+from whoisd.owner import close
 from whoisd.progress import Progress
 from whoisd.report import Counts, Subject, counts_of
 from whoisd.store import registrant_of
-from whoisd.terminal import close
 from whoisd.transaction import GONE
 from whoisd.wire import Charset
 

@@ -12,6 +12,7 @@ import click
 
 from whoisd.config import DEFAULT_FILE, load_settings
 from whoisd.errors import ConfigError, WhoisdError, cause_of, whereabouts
+from whoisd.owner import do_as_owner
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -89,23 +90,4 @@ async def as_owner(file: Path | None, work: Callable[[Any], Awaitable[T]]) -> T:
             f"{file or DEFAULT_FILE}: database.owner_dsn: required by this command;"
             " set it there or in the environment as WHOISD_DATABASE__OWNER_DSN"
         )
-    try:
-        connection = await asyncpg.connect(dsn.get_secret_value(), timeout=10)
-    except ValueError:  # a text of its own would quote the URL
-        raise ConfigError("database.owner_dsn: is not a PostgreSQL URL that can be used") from None
-    except (OSError, TimeoutError) as error:
-        raise WhoisdError(f"database.owner_dsn: the database does not answer: {cause_of(error)}") from None
-    try:
-        return await work(connection)
-    except ConnectionError as error:
-        raise WhoisdError(f"the database went away: {cause_of(error)}") from None
-    finally:
-        await close(connection)
-
-
-async def close(connection: Any) -> None:
-    """End a connection, whether or not there still is somebody at its other end."""
-    try:
-        await connection.close(timeout=5)
-    except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
-        connection.terminate()
+    return await do_as_owner(dsn.get_secret_value(), work)

@@ -116,6 +116,6 @@ class Oracle:
 
     async def _answer(self, line: bytes) -> tuple[Outcome, str | None, bytes]:
         if line not in self._known:
-            found = await answer(line, str(self._NOBODY), self._store, self._policy, datetime.now(UTC))
+            found = await answer(line, str(self._NOBODY), self._store.find, self._policy, datetime.now(UTC))
             self._known[line] = found.outcome, found.fault, found.payload
         return self._known[line]

@@ -102,7 +102,7 @@ def check(name: str, payload: bytes, *, write: bool) -> None:
 
 
 async def ask(line: bytes, store: Store, policy: Policy = POLICY, client: str = "192.0.2.7", now: datetime = NOW) -> bytes:
-    return (await answer(line, ip_address(client).exploded, store, policy, now)).payload
+    return (await answer(line, ip_address(client).exploded, store.find, policy, now)).payload
 
 
 @pytest.mark.parametrize("name", IN_BOTH_CHARSETS)
