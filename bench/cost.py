@@ -28,8 +28,8 @@ from accounting import cpu_seconds, family, pin, resident_mib
 from registry import domain_name, host_name
 from results import Figures, Idle, Row, Soak, write
 
-from whoisd.postgres import Cluster
-from whoisd.sandbox import DATABASE, prepare
+from whoisd.sandbox.postgres import Cluster
+from whoisd.sandbox.sandbox import DATABASE, prepare
 
 HERE: Final = Path(__file__).parent
 WHOISD: Final = Path(sys.executable).with_name("whoisd")

@@ -26,8 +26,8 @@ sys.path.insert(0, str(HERE.parent / "tests"))  # what the tests have of a serve
 
 from support import WHOISD, Service, environment  # noqa: E402 - it is found only now
 
-from whoisd.postgres import Cluster, temporary_folder  # noqa: E402 - the same
-from whoisd.sandbox import DATABASE, prepare  # noqa: E402 - the same
+from whoisd.sandbox.postgres import Cluster, temporary_folder  # noqa: E402 - the same
+from whoisd.sandbox.sandbox import DATABASE, prepare  # noqa: E402 - the same
 
 ASKED: Final = 2_000  # names that are asked for, again and again, while a load runs
 # What the README advises; all else is as PostgreSQL comes.

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from support import Service, fields
 
-from whoisd.notices import PHRASES_FOR_FREE
+from whoisd.answers.notices import PHRASES_FOR_FREE
 
 CLIENTS: Final = Path(__file__).with_name("clients")
 LATIN_1, UTF_8 = "iso-8859-1", "utf-8"

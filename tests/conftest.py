@@ -11,8 +11,8 @@ import pytest
 import uvloop
 from support import Database, Service
 
-from whoisd.postgres import Cluster, temporary_folder
-from whoisd.sandbox import DATABASE, create_audit_trail, prepare
+from whoisd.sandbox.postgres import Cluster, temporary_folder
+from whoisd.sandbox.sandbox import DATABASE, create_audit_trail, prepare
 
 pytest_plugins = ["portal_data"]  # its fixtures
 

@@ -14,7 +14,7 @@ import asyncpg
 import pytest
 from support import Database, run_whoisd
 
-from whoisd.access import Group
+from whoisd.registry.access import Group
 
 ACCOUNT, OTHER, THIRD = "REG-1", "REG-2", "REG-3"
 FOREIGN, DANISH, PROTECTED = "BETA-1", "DANSK-1", "HEMLIG-1"

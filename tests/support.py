@@ -25,10 +25,10 @@ import asyncpg
 from click.testing import CliRunner
 from prometheus_client.parser import text_string_to_metric_families
 
-from whoisd.cli import main
-from whoisd.model import CvrForm, Domain, DomainStatus, Registrant, RegistrantKind
-from whoisd.names import DomainName
-from whoisd.postgres import Cluster
+from whoisd.answers.model import CvrForm, Domain, DomainStatus, Registrant, RegistrantKind
+from whoisd.answers.names import DomainName
+from whoisd.commands.cli import main
+from whoisd.sandbox.postgres import Cluster
 
 WHOISD: Final = Path(sys.executable).with_name("whoisd")
 PATIENCE: Final = 20.0  # seconds that a test waits for what must come

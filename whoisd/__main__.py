@@ -1,6 +1,6 @@
 """`python -m whoisd`: the same commands."""
 
-from whoisd.cli import main
+from whoisd.commands.cli import main
 
 if __name__ == "__main__":
     main()

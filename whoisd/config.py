@@ -27,10 +27,10 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
-from whoisd.dsn import Dsn, parse_dsn
+from whoisd.answers.notices import PHRASES_FOR_FREE
+from whoisd.database.dsn import Dsn, parse_dsn
 from whoisd.errors import ConfigError, DsnError
-from whoisd.notices import PHRASES_FOR_FREE
-from whoisd.sources import MOST_NAMED, MOST_WORKERS, Network
+from whoisd.limits.sources import MOST_NAMED, MOST_WORKERS, Network
 
 DEFAULT_FILE: Final = Path("/etc/whoisd/whoisd.toml")
 ENV_PREFIX: Final = "WHOISD_"

@@ -18,7 +18,7 @@ import orjson
 import structlog
 
 from whoisd.errors import Outcome, whereabouts
-from whoisd.sources import NETWORK, Client, key_of
+from whoisd.limits.sources import NETWORK, Client, key_of
 
 Logger = structlog.typing.FilteringBoundLogger
 

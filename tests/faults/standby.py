@@ -16,8 +16,8 @@ from typing import Any, Final, Self
 import asyncpg
 from support import PATIENCE, Service, until
 
-from whoisd.postgres import Cluster
-from whoisd.sandbox import DATABASE
+from whoisd.sandbox.postgres import Cluster
+from whoisd.sandbox.sandbox import DATABASE
 
 TEMPORARY_FAILURE: Final = b"Temporary failure. Please try again later.\r\n"
 RECOVERY: Final = 3.0  # seconds from the end of a fault to the last failure that it may cause

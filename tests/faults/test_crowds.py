@@ -18,8 +18,8 @@ from typing import Final
 from faults.load import ANSWERED, Heard, Honest, Silence, ask
 from support import Database, Service, v2
 
-from whoisd import notices
-from whoisd.memory import LEDGER_SIZE
+from whoisd.answers import notices
+from whoisd.limits.memory import LEDGER_SIZE
 
 QUERY: Final = b"eksempel.dk\r\n"
 REFUSED: Final = b"Too many requests. Rate limit exceeded, try again later.\r\n# Retry after "
@@ -38,8 +38,8 @@ _MANY: Final = """
 import random, sys, time
 from ipaddress import IPv6Address
 from pathlib import Path
-from whoisd.memory import anonymous, open_ledger
-from whoisd.sources import Allowance, Connections, Limits, Sources
+from whoisd.limits.memory import anonymous, open_ledger
+from whoisd.limits.sources import Allowance, Connections, Limits, Sources
 
 def resident():
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmRSS:"))

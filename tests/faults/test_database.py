@@ -25,9 +25,9 @@ from faults.standby import (
 )
 from support import Service, until
 
-from whoisd.postgres import Cluster, temporary_folder
-from whoisd.sandbox import DATABASE, prepare
-from whoisd.store import RETRY_PAUSE
+from whoisd.database.store import RETRY_PAUSE
+from whoisd.sandbox.postgres import Cluster, temporary_folder
+from whoisd.sandbox.sandbox import DATABASE, prepare
 
 DEADLINE: Final = 1.5  # seconds: database.deadline as it is by default
 QUERY: Final = b"eksempel.dk\r\n"

@@ -30,11 +30,11 @@ from faults.standby import (
 )
 from support import PATIENCE, Service, fields, until
 
-from whoisd.dsn import parse_dsn
-from whoisd.names import parse_name
-from whoisd.postgres import Cluster, temporary_folder
-from whoisd.sandbox import DATABASE, prepare
-from whoisd.store import BETTER_PAUSE, Store
+from whoisd.answers.names import parse_name
+from whoisd.database.dsn import parse_dsn
+from whoisd.database.store import BETTER_PAUSE, Store
+from whoisd.sandbox.postgres import Cluster, temporary_folder
+from whoisd.sandbox.sandbox import DATABASE, prepare
 
 NAME: Final = parse_name("eksempel.dk")
 CHANGED: Final = "--show-handles eksempel.dk"
@@ -255,7 +255,7 @@ def test_primary(pair: Pair, target: str) -> None:
 
 async def test_promoted_standby_is_none(own_pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     """With prefer-standby a standby that is promoted is left for a new one, though it kept its connections."""
-    monkeypatch.setattr("whoisd.store.BETTER_PAUSE", 0.2)
+    monkeypatch.setattr("whoisd.database.store.BETTER_PAUSE", 0.2)
     first, second = own_pair
     store = Store(parse_dsn(reader(second, first, target="prefer-standby")), DEADLINE, structlog.get_logger())
     try:

@@ -21,8 +21,8 @@ from leaks.registry import Registry, everyone, one_fact_off, plant
 from leaks.talk import CLIENTS, Configuration, asking, lose_a_worker
 from support import Database, until
 
-from whoisd import sandbox
-from whoisd.postgres import Cluster, temporary_folder
+from whoisd.sandbox import sandbox
+from whoisd.sandbox.postgres import Cluster, temporary_folder
 
 BY_NOBODY: Final[Configuration] = {"log": {"client": "none"}}
 ROUNDS: Final = 2  # of each trouble

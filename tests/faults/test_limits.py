@@ -18,10 +18,10 @@ from typing import Final
 from faults.load import Heard, connect, exchange
 from support import LOCAL, PATIENCE, UNSPECIFIED, Database, Service, binary, receive
 
-from whoisd import notices
+from whoisd.answers import notices
 from whoisd.errors import QueryFault
-from whoisd.memory import LEDGER_SIZE, anonymous
-from whoisd.sources import SOURCE, Allowance, Ban, Connections, Ledger, Limit, Limits, Secret, Sources, key_of
+from whoisd.limits.memory import LEDGER_SIZE, anonymous
+from whoisd.limits.sources import SOURCE, Allowance, Ban, Connections, Ledger, Limit, Limits, Secret, Sources, key_of
 
 QUERY: Final = b"eksempel.dk\r\n"
 JUNK: Final = b"x" * 200_000

@@ -18,9 +18,9 @@ import asyncpg
 import pytest
 from support import WHOISD, Service, environment, fields, said_by
 
-from whoisd.postgres import Cluster, temporary_folder
-from whoisd.sandbox import DATABASE, prepare
-from whoisd.staging import TABLES
+from whoisd.registry.staging import TABLES
+from whoisd.sandbox.postgres import Cluster, temporary_folder
+from whoisd.sandbox.sandbox import DATABASE, prepare
 
 DOMAINS: Final = 30_000
 GENERATIONS: Final = ("Første", "Anden")

@@ -25,7 +25,7 @@ from faults.load import LATE, Heard, connect, exchange
 from network import Balancer, Link, Namespace, NamespaceService, Trouble, why_not
 from support import PATIENCE, Database, Service, v1, v2
 
-from whoisd import notices
+from whoisd.answers import notices
 
 pytestmark = pytest.mark.skipif(bool(WHY_NOT := why_not()), reason=WHY_NOT)
 

@@ -10,8 +10,8 @@ import pytest
 from faults.standby import catch_up, copy, ending, reader, run_sql
 from support import PATIENCE, WHOISD, environment, until
 
-from whoisd.postgres import Cluster, temporary_folder
-from whoisd.sandbox import prepare
+from whoisd.sandbox.postgres import Cluster, temporary_folder
+from whoisd.sandbox.sandbox import prepare
 
 SLOW = (
     "ALTER VIEW whois.registrant RENAME TO quick",

@@ -12,14 +12,14 @@ from typing import Final, Self
 import structlog
 from fuzz.clients import Address, Door, Ending, Script
 
-from whoisd import notices
-from whoisd.answer import answer
+from whoisd.answers import notices
+from whoisd.answers.answer import answer
+from whoisd.answers.wire import LINE_LIMIT, LineBuffer
 from whoisd.config import Settings
+from whoisd.database.store import Store
 from whoisd.errors import Outcome, ProxyError, QueryFault
-from whoisd.proxy import HeaderBuffer
-from whoisd.server import policy_of
-from whoisd.store import Store
-from whoisd.wire import LINE_LIMIT, LineBuffer
+from whoisd.server.proxy import HeaderBuffer
+from whoisd.server.worker import policy_of
 
 TIMEOUT: Final = 2.0  # seconds, of the server, to read and to write
 

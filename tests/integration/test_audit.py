@@ -8,9 +8,9 @@ import pytest
 from portal_data import ACCOUNT, FOREIGN, add_user, connected, entries, fill, link
 from support import Database
 
-from whoisd.audit import this_account
-from whoisd.classification import Decision, classify
-from whoisd.portal import convert, take_over
+from whoisd.database.audit import this_account
+from whoisd.registry.classification import Decision, classify
+from whoisd.registry.portal import convert, take_over
 
 CHANGES = {
     "update": "UPDATE audit.entry SET who = 'staff:nobody'",

@@ -29,12 +29,12 @@ from portal_data import (
 )
 from support import Database, Service, fields, run_whoisd
 
-from whoisd import classification
-from whoisd.access import SENTENCES, Denial, Group, Role
-from whoisd.classification import Decision, classify, show
-from whoisd.cli_portal import registrant_commands
+from whoisd.commands.portal import registrant_commands
+from whoisd.database.migrations import lock_registry
 from whoisd.errors import AccessError, RegistrantError
-from whoisd.migrations import lock_registry
+from whoisd.registry import classification
+from whoisd.registry.access import SENTENCES, Denial, Group, Role
+from whoisd.registry.classification import Decision, classify, show
 
 SHOWN = {"email": "shown", "reason": "vat_registered"}
 HIDDEN = {"email": "withheld", "reason": "foreign_sole_proprietorship"}

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from support import WHOISD, Database, Service, environment, run_here, run_whoisd
 
-from whoisd.memory import open_ledger
-from whoisd.sources import Key, Scope, keys_of
-from whoisd.terminal import command
+from whoisd.commands.terminal import command
+from whoisd.limits.memory import open_ledger
+from whoisd.limits.sources import Key, Scope, keys_of
 
 NOWHERE = "postgresql://whoisd_owner:hunter2@/whois?host=/nonexistent"
 RECORD = {"type": "domain", "name": "nyt.dk", "status": "offered_to_waiting_list"}

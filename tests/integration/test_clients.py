@@ -30,7 +30,7 @@ from client_matrix import (
 from support import PATIENCE, Database, Service, fields
 from whois.parser import WhoisEntry
 
-from whoisd import notices
+from whoisd.answers import notices
 from whoisd.errors import NameFault, QueryFault
 
 

@@ -14,12 +14,12 @@ import pytest
 import structlog
 from support import Database
 
-from whoisd import notices
-from whoisd.answer import Policy, answer
+from whoisd.answers import notices
+from whoisd.answers.answer import Policy, answer
+from whoisd.answers.wire import Charset, encode
 from whoisd.config import DEFAULT_TERMS, IN_FORCE_FROM
-from whoisd.dsn import parse_dsn
-from whoisd.store import Store
-from whoisd.wire import Charset, encode
+from whoisd.database.dsn import parse_dsn
+from whoisd.database.store import Store
 
 GOLDEN: Final = Path(__file__).parents[1] / "golden"
 CLIENT: Final = ip_address("192.0.2.7")

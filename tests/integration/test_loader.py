@@ -12,16 +12,16 @@ import asyncpg
 import pytest
 from support import Database
 
-from whoisd import staging
-from whoisd.access import Group, User
-from whoisd.audit import this_account
-from whoisd.classification import Decision, classify
+from whoisd.database.audit import this_account
+from whoisd.database.migrations import migrate
 from whoisd.errors import LoadError, RegistrantError
-from whoisd.files import RegistryFiles
-from whoisd.loader import Options, Report, load
-from whoisd.migrations import migrate
-from whoisd.portal import convert, take_over, user_of
-from whoisd.staging import TABLES, Mode
+from whoisd.registry import staging
+from whoisd.registry.access import Group, User
+from whoisd.registry.classification import Decision, classify
+from whoisd.registry.files import RegistryFiles
+from whoisd.registry.loader import Options, Report, load
+from whoisd.registry.portal import convert, take_over, user_of
+from whoisd.registry.staging import TABLES, Mode
 
 Fields = dict[str, Any]
 
@@ -597,7 +597,7 @@ async def test_nobody_decides_on_what_is_being_removed(
     role = {"type": "object_role", "holder": "LINKED-9", "role": "proxy", "object": "domain:ny.dk"}
     staff = {"type": "staff", "name": "anna"}
     await load_files(empty_registry, write(tmp_path / "a.jsonl", REGISTRAR, FOREIGN, DOMAIN, staff, user, role))
-    monkeypatch.setattr("whoisd.classification.LOCK_TIMEOUT", 0.3)
+    monkeypatch.setattr("whoisd.registry.classification.LOCK_TIMEOUT", 0.3)
     removing = staging.write
 
     async def decide_meanwhile(connection: Any, changes: Any) -> None:

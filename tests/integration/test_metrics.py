@@ -21,9 +21,9 @@ import asyncpg
 import pytest
 from support import PATIENCE, Database, Figures, Service, receive, v2
 
-from whoisd import observer
-from whoisd.disclosure import Reason
+from whoisd.answers.disclosure import Reason
 from whoisd.errors import Outcome
+from whoisd.server import observer
 
 LISTEN: Final = [
     {"host": "127.0.0.1", "port": 0},

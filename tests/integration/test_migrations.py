@@ -9,8 +9,8 @@ import asyncpg
 import pytest
 from support import Database
 
+from whoisd.database.migrations import Migration, migrate, shipped_migrations
 from whoisd.errors import MigrationError
-from whoisd.migrations import Migration, migrate, shipped_migrations
 
 FIRST = Migration(1, "0001_first.sql", "CREATE TABLE first (); CREATE TABLE first_too ()")
 SECOND = Migration(2, "0002_second.sql", "CREATE TABLE second ()")

@@ -28,12 +28,12 @@ from portal_data import (
 )
 from support import WHOISD, Database, environment
 
-from whoisd import cli_portal
-from whoisd.access import Denial, Group, Operation, Role, User, denial
-from whoisd.audit import this_account
+from whoisd.commands import portal as cli_portal
+from whoisd.database.audit import this_account
+from whoisd.database.migrations import lock_registry
 from whoisd.errors import PortalError
-from whoisd.migrations import lock_registry
-from whoisd.portal import affected, convert, managers_of, objects_named, take_over, user_of
+from whoisd.registry.access import Denial, Group, Operation, Role, User, denial
+from whoisd.registry.portal import affected, convert, managers_of, objects_named, take_over, user_of
 
 NOBODY = "No linked user holds a role that the REG handle of the account does not hold too.\n"
 NOTHING = "There is nothing to convert: every user who has a role has a group.\n"

@@ -17,10 +17,10 @@ from click.testing import CliRunner
 from click.testing import Result as Ran
 from support import PATIENCE, Database, Service, environment
 
-import whoisd.probe
-from whoisd import notices
+import whoisd.commands.probe
+from whoisd.answers import notices
+from whoisd.commands.probe import ANSWER_LIMIT, LARGEST_NUMBER, QUOTE_LIMIT, Result, Status, probe, probe_command
 from whoisd.errors import QueryFault
-from whoisd.probe import ANSWER_LIMIT, LARGEST_NUMBER, QUOTE_LIMIT, Result, Status, probe, probe_command
 
 HEAD: Final = "# Hello 192.0.2.7. Your session has been logged.\n#\n# Too many requests are refused.\n\n"
 FOUND: Final = (
@@ -224,9 +224,9 @@ def test_too_slow(limits: dict[str, Any], verdict: tuple[Status, str]) -> None:
 def test_limit_belongs_to_the_slow(monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer that takes exactly as long as a limit is too slow; and the time that is shown is never rounded up to it."""
     with Peer(answers(FOUND)) as peer:
-        monkeypatch.setattr(whoisd.probe._Deadline, "spent", lambda _deadline: 0.5)
+        monkeypatch.setattr(whoisd.commands.probe._Deadline, "spent", lambda _deadline: 0.5)
         assert ask(peer.target, warning=500).status is Status.WARNING
-        monkeypatch.setattr(whoisd.probe._Deadline, "spent", lambda _deadline: 0.4999)
+        monkeypatch.setattr(whoisd.commands.probe._Deadline, "spent", lambda _deadline: 0.4999)
         result = ask(peer.target, warning=500)
     assert (result.status, "in 499 ms" in result.text, "time=499ms" in result.performance) == (Status.OK, True, True)
 
@@ -684,7 +684,7 @@ def test_no_traceback(monkeypatch: pytest.MonkeyPatch, error: BaseException, tex
     def fail(*_arguments: object, **_options: object) -> Result:
         raise error
 
-    monkeypatch.setattr(whoisd.probe, "probe", fail)
+    monkeypatch.setattr(whoisd.commands.probe, "probe", fail)
     ran = run("127.0.0.1", "a.dk")
     assert ran.exit_code == 3
     assert ran.stdout.startswith(f"WHOIS UNKNOWN - {text}")
@@ -697,7 +697,7 @@ def run_process(program: str, *arguments: str | bytes, **variables: str) -> subp
     )
 
 
-COMMAND: Final = "from whoisd.probe import probe_command; probe_command()"
+COMMAND: Final = "from whoisd.commands.probe import probe_command; probe_command()"
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "iso-8859-1", "utf-8"])

@@ -12,7 +12,7 @@ from typing import Any, Final
 import pytest
 from support import LOCAL, PATIENCE, TCP4, UNIX, UNSPECIFIED, Database, Service, binary, receive, until, v1, v2
 
-from whoisd import notices
+from whoisd.answers import notices
 from whoisd.errors import QueryFault
 
 pytestmark = pytest.mark.alone  # rates and bans pass with time

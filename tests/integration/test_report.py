@@ -20,8 +20,8 @@ import asyncpg
 import pytest
 from support import PATIENCE, WHOISD, Database, Service, environment, fields, run_here, said_by
 
-from whoisd.report import REASONS
-from whoisd.response import REDACTED
+from whoisd.answers.response import REDACTED
+from whoisd.registry.report import REASONS
 
 NOWHERE = "postgresql://whoisd_reader:hunter2@/whois?host=/nonexistent"
 BEFORE = "2025-11-03T13:59:59.999999+01:00"  # the rules enter into force
@@ -525,7 +525,7 @@ def test_hosts_are_tried_in_their_order(sandbox_database: Database) -> None:
 MEASURE = """
 import re
 from pathlib import Path
-from whoisd.cli_report import report_commands
+from whoisd.commands.report import report_commands
 report_commands(["disclosure", "--format", "csv"], standalone_mode=False)
 print(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
 """

@@ -19,9 +19,9 @@ import pytest
 from stdnum.dk import cvr
 from support import PATIENCE, WHOISD, Service, environment, fields, receive, run_whoisd
 
-from whoisd.disclosure import Reason
+from whoisd.answers.disclosure import Reason
 from whoisd.errors import SandboxError
-from whoisd.postgres import Cluster, temporary_folder
+from whoisd.sandbox.postgres import Cluster, temporary_folder
 
 SANDBOX = Path(__file__).parents[2] / "sql" / "sandbox.jsonl"
 

@@ -17,9 +17,9 @@ import asyncpg
 import pytest
 from support import PATIENCE, WHOISD, Database, Service, environment, fields, receive
 
-from whoisd import notices
+from whoisd.answers import notices
 from whoisd.errors import NameFault, QueryFault
-from whoisd.sockets import SPARE_DESCRIPTORS
+from whoisd.server.sockets import SPARE_DESCRIPTORS
 
 pytestmark = pytest.mark.alone  # clients have two seconds
 

@@ -22,17 +22,17 @@ import structlog
 from structlog.testing import capture_logs
 from support import PATIENCE, WHOISD, Database, Service, environment, fields, receive
 
-from whoisd.disclosure import publish_email
-from whoisd.dsn import parse_dsn
+from whoisd.answers.disclosure import publish_email
+from whoisd.answers.model import CvrForm, DomainStatus, Host, IdStatus, RegistrantKind
+from whoisd.answers.names import parse_name
+from whoisd.answers.wire import Charset
+from whoisd.database.dsn import parse_dsn
+from whoisd.database.store import LARGEST_BATCH, Store
 from whoisd.errors import StoreError
-from whoisd.files import RegistryFiles
-from whoisd.loader import load
-from whoisd.model import CvrForm, DomainStatus, Host, IdStatus, RegistrantKind
-from whoisd.names import parse_name
-from whoisd.postgres import Cluster, temporary_folder
-from whoisd.sandbox import DATABASE, prepare
-from whoisd.store import LARGEST_BATCH, Store
-from whoisd.wire import Charset
+from whoisd.registry.files import RegistryFiles
+from whoisd.registry.loader import load
+from whoisd.sandbox.postgres import Cluster, temporary_folder
+from whoisd.sandbox.sandbox import DATABASE, prepare
 
 TEMPORARY_FAILURE = "Temporary failure. Please try again later.\r\n"
 
@@ -426,7 +426,7 @@ async def cut(database: Database) -> None:
 @pytest.fixture
 def looking(monkeypatch: pytest.MonkeyPatch) -> None:
     """A better host is looked for at every lookup."""
-    monkeypatch.setattr("whoisd.store.BETTER_PAUSE", 0.0)
+    monkeypatch.setattr("whoisd.database.store.BETTER_PAUSE", 0.0)
 
 
 @pytest.fixture

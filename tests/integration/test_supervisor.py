@@ -23,8 +23,8 @@ from typing import Any, Final, Self
 import pytest
 from support import PATIENCE, WHOISD, Database, Service, environment, passing_on, receive, until
 
-from whoisd import notices
-from whoisd.memory import LEDGER_SIZE
+from whoisd.answers import notices
+from whoisd.limits.memory import LEDGER_SIZE
 
 QUERY: Final = b"eksempel.dk\r\n"
 ENDS_WITH: Final = notices.FOOT.replace("\n", "\r\n").encode()
@@ -193,13 +193,13 @@ def test_worker_that_cannot_begin(sandbox_database: Database, tmp_path: Path) ->
     """A worker that cannot even begin, as where the machine has no open file left, says why; the others serve on."""
     full = tmp_path / "full"
     begin = f"""
-import errno, pathlib, whoisd.server
-def poller(loop, make=whoisd.server.Poller):
+import errno, pathlib, whoisd.server.worker
+def poller(loop, make=whoisd.server.worker.Poller):
     if pathlib.Path({str(full)!r}).exists():
         raise OSError(errno.ENFILE, "")
     return make(loop)
-whoisd.server.Poller = poller
-from whoisd.cli import main
+whoisd.server.worker.Poller = poller
+from whoisd.commands.cli import main
 main(["serve"])
 """
     service = Service(sandbox_database.reader)
@@ -615,7 +615,7 @@ def test_default_file_that_is_gone(tmp_path: Path, sandbox_database: Database) -
     file.write_text("[disclosure]\nin_force_from = 2100-01-01T00:00:00Z\n")
     service = Service(sandbox_database.reader)
     run = f"import pathlib, whoisd.config; whoisd.config.DEFAULT_FILE = pathlib.Path({str(file)!r})"
-    service.command = (sys.executable, "-c", f"{run}; from whoisd.cli import main; main(['serve'])")
+    service.command = (sys.executable, "-c", f"{run}; from whoisd.commands.cli import main; main(['serve'])")
     with service:
         assert "DATA REDACTED" in service.ask("--show-handles punktum.dk").partition("Email:")[2]
         file.unlink()

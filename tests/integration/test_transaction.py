@@ -14,14 +14,14 @@ import pytest
 from portal_data import ACCOUNT, EVIDENCE, FOREIGN, add_user, link, state
 from support import PATIENCE, Database
 
-from whoisd import staging
-from whoisd.classification import Decision, classify
+from whoisd.commands.terminal import as_owner
+from whoisd.database.transaction import changing
 from whoisd.errors import WhoisdError
-from whoisd.files import RegistryFiles
-from whoisd.loader import load
-from whoisd.portal import convert, take_over
-from whoisd.terminal import as_owner
-from whoisd.transaction import changing
+from whoisd.registry import staging
+from whoisd.registry.classification import Decision, classify
+from whoisd.registry.files import RegistryFiles
+from whoisd.registry.loader import load
+from whoisd.registry.portal import convert, take_over
 
 Change = Callable[[Any, Path], Awaitable[object]]
 

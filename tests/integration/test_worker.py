@@ -16,17 +16,17 @@ import structlog
 from structlog.testing import capture_logs
 from support import Database
 
-from whoisd import connection
+from whoisd.answers.disclosure import Reason
 from whoisd.config import Answers, Listen, Server, Settings
 from whoisd.config import Database as DatabaseSettings
-from whoisd.disclosure import Reason
+from whoisd.limits.memory import anonymous
+from whoisd.limits.sources import ENTRY, HEADER, Client, Connections, Ledger, Secret, Sources
 from whoisd.log import ClientNames
-from whoisd.memory import anonymous
-from whoisd.metrics import Board
-from whoisd.server import PAUSE, Acceptor, Post, Worker
-from whoisd.sockets import Room, open_listeners
-from whoisd.sources import ENTRY, HEADER, Client, Connections, Ledger, Secret, Sources
-from whoisd.supervisor import limits_of
+from whoisd.server import connection
+from whoisd.server.metrics import Board
+from whoisd.server.sockets import Room, open_listeners
+from whoisd.server.supervisor import limits_of
+from whoisd.server.worker import PAUSE, Acceptor, Post, Worker
 
 QUERY: Final = b"--show-handles punktum.dk\r\n"
 Address = tuple[str, int]

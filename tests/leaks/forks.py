@@ -67,7 +67,7 @@ class Commands(AbstractContextManager["Commands"]):
 
 def _become(order: Mapping[str, Any]) -> NoReturn:
     """Be a command, and end as one does, but for taking the modules apart: that would be most of what it costs."""
-    from whoisd.cli import main  # noqa: PLC0415 - which the program has done before it forks
+    from whoisd.commands.cli import main  # noqa: PLC0415 - which the program has done before it forks
 
     for number, flags in enumerate((os.O_RDONLY, *[os.O_WRONLY | os.O_CREAT | os.O_TRUNC] * 2)):
         os.dup2(os.open(f"{order['folder']}/{number}", flags), number)
@@ -88,7 +88,7 @@ def _become(order: Mapping[str, Any]) -> NoReturn:
 
 
 def _serve() -> None:
-    import whoisd.cli  # noqa: F401, PLC0415 - so that the forked have it
+    import whoisd.commands.cli  # noqa: F401, PLC0415 - so that the forked have it
 
     while line := sys.stdin.readline():
         if pid := os.fork():

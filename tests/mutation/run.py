@@ -30,9 +30,13 @@ HERE: Final = Path(__file__).parent
 KNOWN: Final = HERE / "equivalent.toml"
 # The modules, and the tests that are meant for each; no database, and no walk over all combinations of facts.
 MODULES: Final = {
-    "disclosure": ("unit/test_readme.py::test_rules", "unit/test_disclosure.py", "unit/test_explain.py"),
-    "response": ("unit/test_response.py", "property/test_response.py"),
-    "sources": ("unit/test_sources.py", "property/test_sources.py"),
+    "answers.disclosure": (
+        "unit/test_readme.py::test_rules",
+        "unit/answers/test_disclosure.py",
+        "unit/answers/test_explain.py",
+    ),
+    "answers.response": ("unit/answers/test_response.py", "property/test_response.py"),
+    "limits.sources": ("unit/limits/test_sources.py", "property/test_sources.py"),
 }
 _OPTIONS: Final = ("-x", "-q", "-p", "no:cacheprovider", "--assert=plain", "--tb=no", "-k", "not all_combinations")
 _WALKS: Final = ("test_table_shows_nothing", "test_every_rule_decides")  # take seconds, and so come last
@@ -128,7 +132,8 @@ def _test(module: str, text: str, limit: float) -> int:
     mutated = module_from_spec(spec)
     sys.modules[spec.name] = mutated
     exec(compile(text, str(spec.origin), "exec"), vars(mutated))  # noqa: S102 - the module's own text but for the change
-    setattr(sys.modules["whoisd"], module, mutated)
+    package, _, last = spec.name.rpartition(".")
+    setattr(sys.modules[package], last, mutated)
     tests = [str(HERE.parent / file) for file in MODULES[module]]
     return int(pytest.main([*_OPTIONS, *tests], plugins=[_WalksLast()]))
 

@@ -16,7 +16,7 @@ PLACES = [(module, *place, reason) for module in MODULES for place, reason in kn
 @pytest.mark.parametrize(("module", "where", "line", "change", "reason"), PLACES)
 def test_equivalent(module: str, where: str, line: str, change: str, reason: str) -> None:
     """What is listed is a line of the function or class that it names, as it is now, changed; and there is a reason."""
-    source = (Path(whoisd.__path__[0]) / f"{module}.py").read_text(encoding="utf-8")
+    source = (Path(whoisd.__path__[0]) / f"{module.replace('.', '/')}.py").read_text(encoding="utf-8")
     for name in filter(None, where.split(".")):
         (found,) = (node for node in ast.walk(ast.parse(source)) if getattr(node, "name", "") == name)
         source = ast.get_source_segment(source, found) or ""
@@ -30,12 +30,12 @@ import conftest
 from pathlib import Path
 from typing import Final
 from mutation.run import forget, survives
-text = Path(conftest.__file__).parents[1].joinpath("whoisd", "response.py").read_text()
+text = Path(conftest.__file__).parents[1].joinpath("whoisd", "answers", "response.py").read_text()
 forget()
-print(survives("response", text, 60))
-print(survives("response", text.replace("DATA REDACTED", "DATA REDUCTED"), 60))
-print(survives("response", text + "1 / 0", 60))
-print(survives("response", text + "while True: pass", 0.2))
+print(survives("answers.response", text, 60))
+print(survives("answers.response", text.replace("DATA REDACTED", "DATA REDUCTED"), 60))
+print(survives("answers.response", text + "1 / 0", 60))
+print(survives("answers.response", text + "while True: pass", 0.2))
 """
 
 
@@ -48,4 +48,4 @@ def test_unknown_module(capsys: pytest.CaptureFixture[str]) -> None:
     """A module that is none of those is refused, and they are named."""
     with pytest.raises(SystemExit):
         main(["sauces"])
-    assert "sauces: not among the modules, which are disclosure, response, sources" in capsys.readouterr().err
+    assert "sauces: not among the modules, which are answers.disclosure, answers.response, limits.sources" in capsys.readouterr().err

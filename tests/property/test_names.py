@@ -3,8 +3,8 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from whoisd.answers.names import REPERTOIRE, DomainName, ascii_domain, parse_name
 from whoisd.errors import InvalidName
-from whoisd.names import REPERTOIRE, DomainName, ascii_domain, parse_name
 
 few = settings(max_examples=200, deadline=None)
 

@@ -5,10 +5,10 @@ from itertools import pairwise
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from whoisd.answers.notices import FAULTS
+from whoisd.answers.query import DomainQuery, HelpQuery, HostQuery, Query, parse_query
+from whoisd.answers.wire import LINE_LIMIT, LineBuffer
 from whoisd.errors import NameFault, QueryError, QueryFault
-from whoisd.notices import FAULTS
-from whoisd.query import DomainQuery, HelpQuery, HostQuery, Query, parse_query
-from whoisd.wire import LINE_LIMIT, LineBuffer
 
 few = settings(max_examples=200, deadline=None)
 

@@ -6,11 +6,11 @@ from datetime import date
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from whoisd.disclosure import PublicDomain, PublicRegistrant, Reason, Withheld
-from whoisd.model import DomainStatus, IdStatus
-from whoisd.names import DomainName
-from whoisd.response import render_domain
-from whoisd.wire import Charset, encode
+from whoisd.answers.disclosure import PublicDomain, PublicRegistrant, Reason, Withheld
+from whoisd.answers.model import DomainStatus, IdStatus
+from whoisd.answers.names import DomainName
+from whoisd.answers.response import render_domain
+from whoisd.answers.wire import Charset, encode
 
 few = settings(max_examples=200, deadline=None)
 

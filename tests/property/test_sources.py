@@ -8,7 +8,7 @@ from typing import Final
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from whoisd.sources import (
+from whoisd.limits.sources import (
     ENTRY,
     HEADER,
     NETWORK,

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel, ValidationError
 
+from whoisd.answers.notices import PHRASES_FOR_FREE
 from whoisd.config import Listen, NamedNetwork, Settings, default_file, load_settings
 from whoisd.errors import ConfigError
-from whoisd.notices import PHRASES_FOR_FREE
 
 DSN = "postgresql://reader:hunter2@db.example/whois"
 GOOD = f"[database]\ndsn = '{DSN}'\n"

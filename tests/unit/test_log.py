@@ -16,8 +16,8 @@ import structlog
 from support import PATIENCE, environment
 
 from whoisd.errors import Outcome
+from whoisd.limits.sources import Client
 from whoisd.log import EVENTS, ClientNames, log_query, open_log
-from whoisd.sources import Client
 
 
 @pytest.fixture(autouse=True)

@@ -15,12 +15,12 @@ from typing import Any, Final, get_args
 
 from pydantic import BaseModel
 
-from whoisd.answer import Policy
+from whoisd.answers.answer import Policy
+from whoisd.answers.notices import PHRASES_FOR_FREE, about_lines
+from whoisd.answers.wire import Charset, encode
 from whoisd.config import ENV_PREFIX, Settings, load_settings
 from whoisd.errors import ConfigError
-from whoisd.notices import PHRASES_FOR_FREE, about_lines
-from whoisd.server import policy_of
-from whoisd.wire import Charset, encode
+from whoisd.server.worker import policy_of
 
 LONGEST: Final = 6000
 SECRET: Final = "hunter2"  # noqa: S105 - the password of nobody

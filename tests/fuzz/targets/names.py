@@ -3,11 +3,11 @@
 import unicodedata
 from typing import Final
 
-from whoisd import names
+from whoisd.answers import names
+from whoisd.answers.names import LONGEST_LABEL, LONGEST_NAME, REPERTOIRE, DomainName, ascii_domain, parse_name
+from whoisd.answers.notices import FAULTS
+from whoisd.answers.response import UNPRINTABLE
 from whoisd.errors import InvalidName, NameFault
-from whoisd.names import LONGEST_LABEL, LONGEST_NAME, REPERTOIRE, DomainName, ascii_domain, parse_name
-from whoisd.notices import FAULTS
-from whoisd.response import UNPRINTABLE
 
 LONGEST: Final = 1100
 WORDS: Final = (

@@ -8,7 +8,7 @@ from fuzz.cuts import cuts_of
 from support import LOCAL, PROXY, SIGNATURE, TCP4, TCP6, UNIX, UNSPECIFIED, v1, v2
 
 from whoisd.errors import ProxyError, ProxyFault
-from whoisd.proxy import LIMIT, LONGEST_LINE, Header, HeaderBuffer
+from whoisd.server.proxy import LIMIT, LONGEST_LINE, Header, HeaderBuffer
 
 LONGEST: Final = 4300
 WORDS: Final = (

@@ -7,15 +7,15 @@ from typing import Final
 from fuzz.cuts import cuts_of
 from support import domain, registrant
 
-from whoisd.answer import Answer, Policy, begin_answer, finish_answer
+from whoisd.answers.answer import Answer, Policy, begin_answer, finish_answer
+from whoisd.answers.model import Domain, Host
+from whoisd.answers.names import REPERTOIRE, DomainName
+from whoisd.answers.notices import FAULTS
+from whoisd.answers.query import CHARSETS, DomainQuery, HelpQuery, HostQuery, Query, parse_query
+from whoisd.answers.response import UNPRINTABLE
+from whoisd.answers.wire import LineBuffer
 from whoisd.config import DEFAULT_TERMS, IN_FORCE_FROM
 from whoisd.errors import NameFault, Outcome, QueryError, QueryFault
-from whoisd.model import Domain, Host
-from whoisd.names import REPERTOIRE, DomainName
-from whoisd.notices import FAULTS
-from whoisd.query import CHARSETS, DomainQuery, HelpQuery, HostQuery, Query, parse_query
-from whoisd.response import UNPRINTABLE
-from whoisd.wire import LineBuffer
 
 LONGEST: Final = 2200
 WORDS: Final = (*CHARSETS, b"--charset=", b"--show-handles ", b"help", b".dk", b"xn--", b"\r\n", "æøåß".encode(), b"\t")

@@ -9,11 +9,11 @@ from typing import Any, Final
 import jsonschema_rs
 import orjson
 
-from whoisd.files import Line
-from whoisd.notices import FAULTS
-from whoisd.parsing import Chunk
-from whoisd.parsing import check as check_lines
-from whoisd.records import RECORDS, SCHEMA, Record, doubts, parse_record
+from whoisd.answers.notices import FAULTS
+from whoisd.registry.checking import Chunk
+from whoisd.registry.checking import check as check_lines
+from whoisd.registry.files import Line
+from whoisd.registry.records import RECORDS, SCHEMA, Record, doubts, parse_record
 
 LONGEST: Final = 4096
 

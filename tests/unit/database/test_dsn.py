@@ -1,0 +1,112 @@
+"""A database URL with several hosts: each has a URL of its own, in order; and which servers are wanted, and how much."""
+
+from itertools import product
+from typing import Final
+
+import pytest
+
+from whoisd.database.dsn import Dsn, SessionTarget, parse_dsn
+from whoisd.errors import DsnError
+
+NO_URL: Final = "is not a URL; what is special in a password is percent-encoded"
+
+
+@pytest.mark.parametrize(
+    ("text", "hosts"),
+    [
+        ("postgresql://db/whois", ["postgresql://db/whois"]),
+        ("postgres://db", ["postgres://db"]),
+        ("postgresql://", ["postgresql://"]),
+        ("postgresql:///whois", ["postgresql:///whois"]),
+        ("postgresql://db:5432/whois", ["postgresql://db:5432/whois"]),
+        ("postgresql://reader:secret@db/whois", ["postgresql://reader:secret@db/whois"]),
+        ("postgresql://reader:s%40c%2Cr%23t@db/whois", ["postgresql://reader:s%40c%2Cr%23t@db/whois"]),
+        ("postgresql://reader@/whois", ["postgresql://reader@/whois"]),
+        ("postgresql://a,b:5433,c/whois", ["postgresql://a/whois", "postgresql://b:5433/whois", "postgresql://c/whois"]),
+        (
+            "postgresql://reader:se,cret@a:1,b:65535/whois?sslmode=require",
+            [
+                "postgresql://reader:se,cret@a:1/whois?sslmode=require",
+                "postgresql://reader:se,cret@b:65535/whois?sslmode=require",
+            ],
+        ),
+        ("postgresql://[::1]:5432,[2001:db8::1]/w", ["postgresql://[::1]:5432/w", "postgresql://[2001:db8::1]/w"]),
+        ("postgresql:///w?host=/run/postgresql", ["postgresql:///w?host=%2Frun%2Fpostgresql"]),
+        ("postgresql:///w?host=a,b", ["postgresql:///w?host=a", "postgresql:///w?host=b"]),
+        ("postgresql:///w?host=a,b&port=1,2", ["postgresql:///w?host=a&port=1", "postgresql:///w?host=b&port=2"]),
+        ("postgresql:///w?host=a,b&port=1", ["postgresql:///w?host=a&port=1", "postgresql:///w?host=b&port=1"]),
+        ("postgresql:///w?host=a,b&port=1,", ["postgresql:///w?host=a&port=1", "postgresql:///w?host=b"]),
+        ("postgresql://reader@/w?host=a,b", ["postgresql://reader@/w?host=a", "postgresql://reader@/w?host=b"]),
+        ("postgresql://a,b/w?application_name=x%20y", ["postgresql://a/w?application_name=x+y", "postgresql://b/w?application_name=x+y"]),
+    ],
+)  # fmt: skip
+def test_hosts(text: str, hosts: list[str]) -> None:
+    """Each host has a URL with its own port, and account, database and options of all, in the order of the hosts."""
+    assert parse_dsn(text) == Dsn(tuple(hosts), SessionTarget.ANY)
+
+
+@pytest.mark.parametrize("target", SessionTarget)
+def test_target(target: SessionTarget) -> None:
+    """Which servers are wanted is read, and left out of the URLs, where asyncpg would judge by it on its own."""
+    found = parse_dsn(f"postgresql://a,b/w?sslmode=require&target_session_attrs={target}")
+    assert found == Dsn(("postgresql://a/w?sslmode=require", "postgresql://b/w?sslmode=require"), target)
+
+
+# How much a standby is wanted, and how much a primary, 0 most.
+RANKS: Final = {
+    "any": (0, 0),
+    "standby": (0, None),
+    "prefer-standby": (0, 1),
+    "read-only": (0, None),
+    "primary": (None, 0),
+    "read-write": (None, 0),
+}
+
+
+@pytest.mark.parametrize(("target", "standby"), [*product(RANKS, (True, False))])
+def test_rank(target: str, standby: bool) -> None:
+    """A server is wanted most, less, or not at all, by whether it is a standby."""
+    assert parse_dsn(f"postgresql:///w?target_session_attrs={target}").rank(standby=standby) == RANKS[target][not standby]
+
+
+def test_every_target_has_its_row() -> None:
+    """The table of this file holds every word there is for which servers are wanted."""
+    assert {*RANKS} == {*SessionTarget}
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("", "must begin with postgresql://"),
+        ("mysql://db/w", "must begin with postgresql://"),
+        ("postgresql:/db/w", "must begin with postgresql://"),
+        ("host=db dbname=w", "must begin with postgresql://"),
+        ("postgresqls://db/w", "must begin with postgresql://"),
+        ("postgresql://reader:hunter2#x@db/w", NO_URL),
+        ("postgresql://db/w#x", NO_URL),
+        ("postgresql://reader:hun/ter2@db/w", NO_URL),
+        ("postgresql://db:port/w", NO_URL),
+        ("postgresql://db:0/w", NO_URL),
+        ("postgresql://db:65536/w", NO_URL),
+        ("postgresql://a:1,b:x/w", NO_URL),
+        ("postgresql://a,/w", NO_URL),
+        ("postgresql://,a/w", NO_URL),
+        ("postgresql://a,,b/w", NO_URL),
+        ("postgresql://:5432/w", NO_URL),
+        ("postgresql://[::1/w", NO_URL),
+        ("postgresql://db/w?sslmode", NO_URL),
+        ("postgresql:///w?host=a,b,c&port=1,2", "must have one port, or one for each host"),
+        ("postgresql:///w?host=a&port=1,2", "must have one port, or one for each host"),
+        (
+            "postgresql://db/w?target_session_attrs=hunter2",
+            "target_session_attrs must be one of any, standby, prefer-standby, read-only, primary, read-write",
+        ),
+    ],
+)
+def test_faults(text: str, fault: str) -> None:
+    """What is no database URL is refused with the reason, which quotes nothing of it."""
+    with pytest.raises(DsnError) as refused:
+        parse_dsn(text)
+    assert str(refused.value) == fault
+    assert "hunter" not in str(refused.value)
+    assert refused.value.__cause__ is None

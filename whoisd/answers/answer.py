@@ -1,0 +1,137 @@
+"""One line to one answer: parse, look up, publish, render, encode. No socket and no clock of its own.
+
+The server, `whoisd query` and the golden tests all answer through this; it is where to begin reading. An answer is begun
+and finished by two plain functions, which know nothing of waiting; between them stands the lookup.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from whoisd.answers import notices
+from whoisd.answers.disclosure import PublicRegistrant, Reason, Withheld, publish
+from whoisd.answers.model import Domain, Found, Host
+from whoisd.answers.query import DomainQuery, HelpQuery, HostQuery, parse_query
+from whoisd.answers.response import render_domain, render_host
+from whoisd.answers.wire import Charset, encode
+from whoisd.errors import Outcome, QueryError, StoreError, whereabouts
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What the operator decides about answers, from the settings."""
+
+    in_force_from: datetime
+    omit_withheld_email: bool
+    operator: str
+    terms: str
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The bytes to send, how the query ended, and what the log says of it."""
+
+    outcome: Outcome
+    payload: bytes
+    charset: Charset = Charset.LATIN_1
+    kind: str | None = None  # domain, host or help
+    name: str | None = None  # as A-labels
+    registrant: Reason | None = None  # why the Registrant section was left out
+    email: Reason | None = None  # why the email was shown or withheld
+    fault: str | None = None  # what was wrong with the query, or with us
+
+    def facts(self) -> dict[str, object]:
+        """Return what the log says of the answer."""
+        return {
+            "kind": self.kind,
+            "name": self.name,
+            "registrant": self.registrant,
+            "email": self.email,
+            "fault": self.fault,
+            "bytes": len(self.payload),
+        }
+
+    def text(self) -> str:
+        """Return the payload as text with plain newlines, for a terminal."""
+        return self.payload.decode(self.charset).replace("\r\n", "\n")
+
+
+def notice(outcome: Outcome, text: str, *, fault: str | None = None) -> Answer:
+    """Return an answer that is a notice alone. Notices are ASCII, so they read alike in both charsets."""
+    return Answer(outcome, encode(text, Charset.LATIN_1), fault=fault)
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """A query that was understood, and waits for what the database knows of its name."""
+
+    query: DomainQuery | HostQuery
+    head: str
+    in_force: bool
+
+
+Find = Callable[[DomainQuery | HostQuery], Awaitable[Found]]
+
+
+async def answer(line: bytes, client: str, find: Find, policy: Policy, now: datetime) -> Answer:
+    """Answer one query line, its end taken off, from the address `client`, written out in full, at `now`.
+
+    `find` looks a name up. Never raises but for cancellation: what goes wrong is an answer too. The server, which waits for
+    many lookups at once, calls the two halves itself.
+    """
+    begun = begin_answer(line, client, policy, now)
+    if isinstance(begun, Answer):
+        return begun
+    return finish_answer(begun, await find(begun.query), policy)
+
+
+def begin_answer(line: bytes, client: str, policy: Policy, now: datetime) -> Answer | Lookup:
+    """Understand a query line; return its answer, or what has to be looked up for it. Never raises."""
+    try:
+        query = parse_query(line)
+        if isinstance(query, HelpQuery):
+            return Answer(Outcome.HELP, encode(notices.HELP, query.charset), query.charset, kind="help")
+        about = notices.about_lines(policy.operator, policy.version, policy.terms, now.astimezone(UTC).year)
+        return Lookup(query, notices.head(client, about), in_force=now >= policy.in_force_from)
+    except QueryError as error:
+        return notice(Outcome.BAD_QUERY, notices.refusal(error.fault), fault=error.fault.value)
+    except Exception as error:  # noqa: BLE001 - a fault of ours is one client's temporary failure, not a lost answer
+        return _internal_error(error)
+
+
+def finish_answer(lookup: Lookup, found: Found, policy: Policy) -> Answer:
+    """Answer a query from what was found, or from why nothing was. Never raises."""
+    query = lookup.query
+    try:
+        if isinstance(found, StoreError):
+            return notice(Outcome.TEMPORARY_FAILURE, notices.TEMPORARY_FAILURE, fault=found.cause)
+        if found is None:
+            payload = encode(lookup.head + notices.NO_ENTRIES, query.charset)
+            return Answer(Outcome.NOT_FOUND, payload, query.charset, kind=query.kind, name=query.name.ascii)
+        if isinstance(query, DomainQuery) and isinstance(found, Domain):
+            return _domain_answer(query, found, lookup, policy)
+        if isinstance(query, HostQuery) and isinstance(found, Host):
+            payload = encode(lookup.head + render_host(found), query.charset)
+            return Answer(Outcome.FOUND, payload, query.charset, kind=query.kind, name=query.name.ascii)
+        raise TypeError(found)  # noqa: TRY301 - what was found is not what was asked for
+    except Exception as error:  # noqa: BLE001 - the same
+        return _internal_error(error)
+
+
+def _domain_answer(query: DomainQuery, domain: Domain, lookup: Lookup, policy: Policy) -> Answer:
+    public = publish(domain, show_handles=query.show_handles, in_force=lookup.in_force, charset=query.charset)
+    section = public.registrant
+    return Answer(
+        Outcome.FOUND,
+        encode(lookup.head + render_domain(public, omit_withheld_email=policy.omit_withheld_email), query.charset),
+        query.charset,
+        kind=query.kind,
+        name=query.name.ascii,
+        registrant=section.reason if isinstance(section, Withheld) else None,
+        email=section.email_reason if isinstance(section, PublicRegistrant) else None,
+    )
+
+
+def _internal_error(error: Exception) -> Answer:
+    return notice(Outcome.INTERNAL_ERROR, notices.TEMPORARY_FAILURE, fault=whereabouts(error))

@@ -1,0 +1,390 @@
+"""Which of what we know may be shown: the NIS2 email rules as one table, and `publish`, which holds them.
+
+`publish` turns a `Domain` (all we know) into a `PublicDomain` (what anyone may see). A value that is withheld is not in
+it: `Withheld(reason)` stands in its place, so that nothing downstream can leak what it never had.
+
+The rules, in force since 3 November 2025, 14:00 CET: the email of a Danish registrant is public when the registrant is
+listed in and locked to the Central Business Register (CVR) and is no sole proprietorship, personally owned small
+business, deceased estate or bankruptcy estate; that of any other when it has a registered VAT number and is not
+classified as a sole proprietorship. Individuals are withheld whatever else is known. Precaution breaks every tie:
+what the data does not settle is withheld.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import date
+from enum import StrEnum
+from functools import cache
+from typing import Final, NamedTuple
+
+from whoisd.answers.model import CvrForm, Domain, DomainStatus, IdStatus, Registrant, RegistrantKind
+from whoisd.answers.names import DomainName, ascii_domain
+from whoisd.answers.wire import Charset
+from whoisd.errors import InvalidName
+
+
+class Reason(StrEnum):
+    """Why a value is shown or withheld. Logs, reports and `explain` quote these words: they are never changed."""
+
+    # An email is shown
+    LOCKED_TO_CVR = "locked_to_cvr"
+    VAT_REGISTERED = "vat_registered"
+    # An email is withheld
+    NOT_IN_FORCE = "not_in_force"
+    ADDRESS_PROTECTION = "address_protection"
+    INDIVIDUAL = "individual"
+    CONTRADICTORY = "contradictory"
+    NOT_LOCKED_TO_CVR = "not_locked_to_cvr"
+    NO_CVR_NUMBER = "no_cvr_number"
+    BANKRUPTCY_ESTATE = "bankruptcy_estate"
+    SOLE_PROPRIETORSHIP = "sole_proprietorship"
+    SMALL_BUSINESS = "small_business"
+    DECEASED_ESTATE = "deceased_estate"
+    CVR_FORM_UNSTATED = "cvr_form_unstated"
+    CVR_FORM_UNKNOWN = "cvr_form_unknown"
+    FOREIGN_SOLE_PROPRIETORSHIP = "foreign_sole_proprietorship"
+    NO_VAT_NUMBER = "no_vat_number"
+    NOT_SETTLED = "not_settled"
+    NEEDS_UTF_8 = "needs_utf_8"
+    # The whole Registrant section is left out
+    NOT_ASKED = "not_asked"
+    NO_REGISTRATION = "no_registration"
+    DEACTIVATED = "deactivated"
+    ID_NOT_CONFIRMED = "id_not_confirmed"
+    # A field is never shown
+    NEVER_SHOWN = "never_shown"
+
+
+@dataclass(frozen=True, slots=True)
+class Withheld:
+    """Stands where a value would, and says why it does not."""
+
+    reason: Reason
+
+
+# --- The rules ---------------------------------------------------------------------------------------------------
+
+
+class Truth(StrEnum):
+    """A fact that is yes or no, or that the data does not settle."""
+
+    YES = "yes"
+    NO = "no"
+    UNKNOWN = "unknown"
+
+
+class Party(StrEnum):
+    """Whom the rules are about."""
+
+    ORGANISATION = "organisation"
+    INDIVIDUAL = "individual"
+    UNKNOWN = "unknown"
+
+
+class Country(StrEnum):
+    """Which of the two rules applies."""
+
+    DANISH = "Danish"
+    FOREIGN = "foreign"
+    MISSING = "missing"
+
+
+class Facts(NamedTuple):
+    """What the rules look at, and all that they look at. `number` is the CVR number or, abroad, the VAT number."""
+
+    in_force: Truth
+    protected: Truth
+    party: Party
+    country: Country
+    locked: Truth
+    number: Truth
+    bankrupt: Truth
+    form: CvrForm
+    classified: Truth
+
+
+class Rule(NamedTuple):
+    """One row of the table: a value for each fact, or ANY; whether the email is shown; and the reason."""
+
+    in_force: Truth | None
+    protected: Truth | None
+    party: Party | None
+    country: Country | None
+    locked: Truth | None
+    number: Truth | None
+    bankrupt: Truth | None
+    form: CvrForm | None
+    classified: Truth | None
+    shown: bool
+    reason: Reason
+
+    def matches(self, facts: Facts) -> bool:
+        """Whether each fact is the row's value, or the row takes any."""
+        return all(want is ANY or want is fact for want, fact in zip(self, facts, strict=False))
+
+
+ANY: Final = None
+YES, NO = Truth.YES, Truth.NO
+ORG, PERSON = Party.ORGANISATION, Party.INDIVIDUAL
+DK, ABROAD = Country.DANISH, Country.FOREIGN
+SHOW, HIDE = True, False
+
+# Read from the top: the first row that matches decides. No match withholds (`not_settled`). The two rows that show an
+# email state every fact, so that they hold wherever they stand in the table.
+# fmt: off
+RULES: Final = (
+    #    force  prot. party   country locked number bankr. form                          class. shown  reason
+    Rule(ANY,   YES,  ANY,    ANY,    ANY,   ANY,   ANY,   ANY,                          ANY,   HIDE,  Reason.ADDRESS_PROTECTION),
+    Rule(NO,    ANY,  ANY,    ANY,    ANY,   ANY,   ANY,   ANY,                          ANY,   HIDE,  Reason.NOT_IN_FORCE),
+    Rule(ANY,   ANY,  PERSON, ANY,    ANY,   ANY,   ANY,   ANY,                          ANY,   HIDE,  Reason.INDIVIDUAL),
+    # Danish registrants: CVR decides
+    Rule(ANY,   ANY,  ANY,    DK,     ANY,   ANY,   ANY,   ANY,                          YES,   HIDE,  Reason.CONTRADICTORY),
+    Rule(ANY,   ANY,  ANY,    DK,     NO,    ANY,   ANY,   ANY,                          ANY,   HIDE,  Reason.NOT_LOCKED_TO_CVR),
+    Rule(ANY,   ANY,  ANY,    DK,     YES,   NO,    ANY,   ANY,                          ANY,   HIDE,  Reason.NO_CVR_NUMBER),
+    Rule(ANY,   ANY,  ANY,    DK,     YES,   ANY,   YES,   ANY,                          ANY,   HIDE,  Reason.BANKRUPTCY_ESTATE),
+    Rule(ANY,   ANY,  ANY,    DK,     YES,   ANY,   ANY,   CvrForm.SOLE_PROPRIETORSHIP,  ANY,   HIDE,  Reason.SOLE_PROPRIETORSHIP),
+    Rule(ANY,   ANY,  ANY,    DK,     YES,   ANY,   ANY,   CvrForm.SMALL_BUSINESS,       ANY,   HIDE,  Reason.SMALL_BUSINESS),
+    Rule(ANY,   ANY,  ANY,    DK,     YES,   ANY,   ANY,   CvrForm.DECEASED_ESTATE,      ANY,   HIDE,  Reason.DECEASED_ESTATE),
+    Rule(ANY,   ANY,  ANY,    DK,     YES,   ANY,   ANY,   CvrForm.UNSTATED,             ANY,   HIDE,  Reason.CVR_FORM_UNSTATED),
+    Rule(ANY,   ANY,  ANY,    DK,     YES,   ANY,   ANY,   CvrForm.UNKNOWN,              ANY,   HIDE,  Reason.CVR_FORM_UNKNOWN),
+    Rule(ANY,   ANY,  ANY,    DK,     YES,   ANY,   ANY,   CvrForm.NONE,                 ANY,   HIDE,  Reason.CVR_FORM_UNKNOWN),
+    Rule(YES,   NO,   ORG,    DK,     YES,   YES,   NO,    CvrForm.ORDINARY,             NO,    SHOW,  Reason.LOCKED_TO_CVR),
+    # Registrants abroad: the VAT number and the classification decide
+    Rule(ANY,   ANY,  ANY,    ABROAD, YES,   ANY,   ANY,   ANY,                          ANY,   HIDE,  Reason.CONTRADICTORY),
+    Rule(ANY,   ANY,  ANY,    ABROAD, ANY,   ANY,   YES,   ANY,                          ANY,   HIDE,  Reason.CONTRADICTORY),
+    Rule(ANY,   ANY,  ANY,    ABROAD, ANY,   ANY,   ANY,   ANY,                          YES,   HIDE,  Reason.FOREIGN_SOLE_PROPRIETORSHIP),
+    Rule(ANY,   ANY,  ANY,    ABROAD, ANY,   NO,    ANY,   ANY,                          ANY,   HIDE,  Reason.NO_VAT_NUMBER),
+    Rule(YES,   NO,   ORG,    ABROAD, NO,    YES,   NO,    CvrForm.NONE,                 NO,    SHOW,  Reason.VAT_REGISTERED),
+)
+# fmt: on
+
+
+class Verdict(NamedTuple):
+    """Whether an email is shown, and why."""
+
+    shown: bool
+    reason: Reason
+
+
+@cache  # of a pure function of a few thousand combinations of facts; no answer and no value is kept
+def decide(facts: Facts) -> Verdict:
+    """Apply the rules: the first row that matches the facts decides, and no match withholds."""
+    rule = deciding_rule(facts)
+    return Verdict(rule.shown, rule.reason) if rule else Verdict(HIDE, Reason.NOT_SETTLED)
+
+
+def deciding_rule(facts: Facts) -> Rule | None:
+    """Return the row of the table that decides, the first that matches; None where none does."""
+    return next((rule for rule in RULES if rule.matches(facts)), None)
+
+
+# --- What the rules look at --------------------------------------------------------------------------------------
+
+# The codes that ISO 3166-1 alpha-2 assigns. Any other names no country that there is: one left to users (ZZ is "unknown" to
+# many), withdrawn (YU), kept for what is no country (EU), or a slip of the pen for DK, where CVR would decide.
+COUNTRIES: Final = frozenset(
+    """
+    AD AE AF AG AI AL AM AO AQ AR AS AT AU AW AX AZ BA BB BD BE BF BG BH BI BJ BL BM BN BO BQ BR BS BT BV BW BY
+    BZ CA CC CD CF CG CH CI CK CL CM CN CO CR CU CV CW CX CY CZ DE DJ DK DM DO DZ EC EE EG EH ER ES ET FI FJ FK
+    FM FO FR GA GB GD GE GF GG GH GI GL GM GN GP GQ GR GS GT GU GW GY HK HM HN HR HT HU ID IE IL IM IN IO IQ IR
+    IS IT JE JM JO JP KE KG KH KI KM KN KP KR KW KY KZ LA LB LC LI LK LR LS LT LU LV LY MA MC MD ME MF MG MH MK
+    ML MM MN MO MP MQ MR MS MT MU MV MW MX MY MZ NA NC NE NF NG NI NL NO NP NR NU NZ OM PA PE PF PG PH PK PL PM
+    PN PR PS PT PW PY QA RE RO RS RU RW SA SB SC SD SE SG SH SI SJ SK SL SM SN SO SR SS ST SV SX SY SZ TC TD TF
+    TG TH TJ TK TL TM TN TO TR TT TV TW TZ UA UG UM US UY UZ VA VC VE VG VI VN VU WF WS YE YT ZA ZM ZW
+    """.split()  # noqa: SIM905 - 249 strings, each in its quotes, are not read as well
+)
+# The form of a number, so that no remark ("none", "applied for 2024-05-01", "0") passes for one.
+CVR_NUMBER = re.compile("(?:DK)? ?(?!0{8})[0-9]{8}")
+_VAT_NUMBER = re.compile("(?=.*[1-9])[A-Z0-9 ./+*-]{4,24}")
+_TRUTH = {True: YES, False: NO}
+_PARTY = {
+    RegistrantKind.COMPANY: ORG,
+    RegistrantKind.PUBLIC_ORGANIZATION: ORG,
+    RegistrantKind.ASSOCIATION: ORG,
+    RegistrantKind.INDIVIDUAL: PERSON,
+}
+
+
+def facts_of(registrant: Registrant, *, in_force: bool) -> Facts:
+    """Return the facts of a registrant; whatever is missing or odd becomes a value that no showing rule takes."""
+    country = _country(registrant.country)
+    return Facts(
+        in_force=_TRUTH[in_force],
+        protected=_truth(registrant.address_protection),
+        party=_PARTY.get(registrant.kind, Party.UNKNOWN),
+        country=country,
+        locked=_truth(registrant.cvr_locked),
+        number=_TRUTH[_is_number(_given(registrant.vat_number), country)],
+        bankrupt=_truth(registrant.cvr_bankruptcy),
+        form=registrant.cvr_form,
+        classified=_truth(registrant.sole_proprietorship),
+    )
+
+
+def _truth(value: object) -> Truth:
+    return YES if value is True else NO if value is False else Truth.UNKNOWN
+
+
+def _is_number(text: str, country: Country) -> bool:
+    """Whether a text has the form of a CVR number or, abroad, of a VAT number: mostly digits, in capitals."""
+    if country is DK:
+        return CVR_NUMBER.fullmatch(text) is not None
+    digits, letters = sum(map(str.isdigit, text)), sum(map(str.isalpha, text))
+    return _VAT_NUMBER.fullmatch(text) is not None and digits >= letters
+
+
+def _country(code: str | None) -> Country:
+    if code not in COUNTRIES:
+        return Country.MISSING
+    return DK if code == "DK" else ABROAD
+
+
+# --- What anyone may see -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PublicRegistrant:
+    """The Registrant section: a value, `Withheld`, or None for one that is not given."""
+
+    handle: Withheld
+    name: str | Withheld | None
+    address: str | Withheld | None
+    postal_code: str | Withheld | None
+    city: str | Withheld | None
+    country: str | Withheld | None
+    phone: str | Withheld | None
+    email: str | Withheld
+    email_reason: Reason
+    id_status: IdStatus | None
+
+
+@dataclass(frozen=True, slots=True)
+class PublicDomain:
+    """What anyone may see of a domain. Made by `publish` alone; the renderer takes nothing else."""
+
+    name: DomainName
+    status: DomainStatus
+    registered: date | None
+    expires: date | None
+    delete_date: date | None
+    period_years: int | None
+    vid: bool
+    dnssec: bool
+    registrar: str | None
+    nameservers: tuple[str, ...]
+    registrant: PublicRegistrant | Withheld
+
+
+def publish(domain: Domain, *, show_handles: bool, in_force: bool, charset: Charset) -> PublicDomain:
+    """Reduce all we know of a domain to what the answer to this query may show.
+
+    `in_force` is whether the email rules have entered into force; `charset` is the answer's, because an email whose
+    local part is not ASCII is shown in UTF-8 only: replaced by question marks it would be somebody else's.
+    """
+    return PublicDomain(
+        name=domain.name,
+        status=domain.status,
+        registered=domain.registered,
+        expires=domain.expires,
+        delete_date=domain.delete_date,
+        period_years=domain.period_years,
+        vid=domain.vid,
+        dnssec=domain.dnssec,
+        registrar=_given(domain.registrar) or None,
+        nameservers=domain.nameservers,
+        registrant=publish_registrant(
+            domain.status, domain.registrant, show_handles=show_handles, in_force=in_force, charset=charset
+        ),
+    )
+
+
+def publish_registrant(
+    status: DomainStatus, registrant: Registrant, *, show_handles: bool, in_force: bool, charset: Charset
+) -> PublicRegistrant | Withheld:
+    """Reduce all we know of the registrant of a domain to the Registrant section, or to why there is none.
+
+    `publish` makes its answers of this, and the report counts what this returns: the two cannot differ.
+    """
+    left_out = _why_no_registrant(status, registrant, show_handles=show_handles)
+    return Withheld(left_out) if left_out else _registrant_section(registrant, charset, in_force=in_force)
+
+
+def verdict_of(section: PublicRegistrant | Withheld) -> Verdict:
+    """Return what an answer with this in the place of its Registrant section says of the email."""
+    if isinstance(section, Withheld):
+        return Verdict(shown=False, reason=section.reason)
+    return Verdict(shown=not isinstance(section.email, Withheld), reason=section.email_reason)
+
+
+def _why_no_registrant(status: DomainStatus, registrant: Registrant, *, show_handles: bool) -> Reason | None:
+    """Return why the answer has no Registrant section, or None when it has one."""
+    if status is DomainStatus.OFFERED_TO_WAITING_LIST:
+        return Reason.NO_REGISTRATION
+    if not show_handles:
+        return Reason.NOT_ASKED
+    if status is DomainStatus.DEACTIVATED:
+        return Reason.DEACTIVATED
+    if registrant.id_confirmed is not True:
+        return Reason.ID_NOT_CONFIRMED
+    return None
+
+
+_NEVER: Final = Withheld(Reason.NEVER_SHOWN)
+
+
+def _registrant_section(registrant: Registrant, charset: Charset, *, in_force: bool) -> PublicRegistrant:
+    if registrant.address_protection is not False:
+        # Name and address protection, or data that does not say: no field is shown, nor whether it is given.
+        hidden = Withheld(Reason.ADDRESS_PROTECTION if registrant.address_protection else Reason.NOT_SETTLED)
+        return PublicRegistrant(_NEVER, hidden, hidden, hidden, hidden, hidden, hidden, hidden, hidden.reason, None)
+    email, reason = publish_email(registrant, charset, in_force=in_force)
+    return PublicRegistrant(
+        handle=_NEVER,
+        name=registrant.name,
+        address=", ".join(registrant.street),
+        postal_code=registrant.postal_code,
+        city=registrant.city,
+        country=registrant.country,
+        phone=_given(registrant.phone) or None,
+        email=email,
+        email_reason=reason,
+        id_status=registrant.id_status,
+    )
+
+
+def publish_email(registrant: Registrant, charset: Charset, *, in_force: bool) -> tuple[str | Withheld, Reason]:
+    """Return the email to show (the secondary or, where none is given, the primary) or `Withheld`, and the reason.
+
+    The domain part is shown in A-label form. A text that is no address is withheld: what it is, is not settled.
+    """
+    shown, reason = decide(facts_of(registrant, in_force=in_force))
+    if not shown:
+        return Withheld(reason), reason
+    address = _address(_given(registrant.secondary_email) or _given(registrant.email))
+    if address is None:
+        return Withheld(Reason.NOT_SETTLED), Reason.NOT_SETTLED
+    if charset is not Charset.UTF_8 and not address.isascii():
+        return Withheld(Reason.NEEDS_UTF_8), Reason.NEEDS_UTF_8
+    return address, reason
+
+
+# A local part and a domain (RFC 5321, 4.1.2), and nothing that could make them two addresses, or part of something else: a
+# name, a remark, a telephone number.
+_LOCAL_PART = re.compile(r"[^\s,:;<>()]+")
+_MAIL_DOMAIN = re.compile("[A-Za-z0-9-]+([.][A-Za-z0-9-]+)+")
+
+
+def _address(email: str) -> str | None:
+    """Return an email with its domain as A-labels, or None for a text that is no one address."""
+    local, _, domain = email.partition("@")
+    if not _LOCAL_PART.fullmatch(local) or not local.isprintable():
+        return None
+    try:
+        domain = ascii_domain(domain)
+    except InvalidName:
+        return None
+    return f"{local}@{domain}" if _MAIL_DOMAIN.fullmatch(domain) else None
+
+
+def _given(value: str | None) -> str:
+    return (value or "").strip()

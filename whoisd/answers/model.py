@@ -1,0 +1,108 @@
+"""All that is known of a domain, its registrant and a host: data only, as the two views of the database give it.
+
+A `Registrant` may hold what nobody may see. Its `repr` is empty, so that no traceback or log can show it; only
+`disclosure.publish` reads it.
+"""
+
+from dataclasses import dataclass
+from datetime import date
+from enum import StrEnum
+
+from whoisd.answers.names import DomainName
+from whoisd.errors import StoreError
+
+
+class DomainStatus(StrEnum):
+    """Where a domain stands."""
+
+    ACTIVE = "active"
+    DEACTIVATED = "deactivated"
+    RESERVED = "reserved"
+    OFFERED_TO_WAITING_LIST = "offered_to_waiting_list"
+
+
+class RegistrantKind(StrEnum):
+    """What a registrant is; what the data does not say is unknown."""
+
+    COMPANY = "company"
+    PUBLIC_ORGANIZATION = "public_organization"
+    ASSOCIATION = "association"
+    INDIVIDUAL = "individual"
+    UNKNOWN = "unknown"
+
+
+class CvrForm(StrEnum):
+    """What a CVR company form (virksomhedsform) means to the disclosure rules; the codes are in `registry.cvr_form`."""
+
+    NONE = "none"
+    ORDINARY = "ordinary"
+    SOLE_PROPRIETORSHIP = "sole_proprietorship"
+    SMALL_BUSINESS = "small_business"
+    DECEASED_ESTATE = "deceased_estate"
+    UNSTATED = "unstated"
+    UNKNOWN = "unknown"
+
+
+class IdStatus(StrEnum):
+    """How a registrant's identity was established."""
+
+    ELECTRONIC_ID = "electronic_id"
+    DOCUMENTATION = "documentation"
+    REGISTRAR = "registrar"
+    RISK_ASSESSMENT = "risk_assessment"
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Registrant:
+    """All we know of a registrant. None means that the data does not say."""
+
+    kind: RegistrantKind
+    name: str | None
+    street: tuple[str, ...]
+    postal_code: str | None
+    city: str | None
+    country: str | None
+    phone: str | None
+    email: str | None
+    secondary_email: str | None
+    vat_number: str | None
+    cvr_locked: bool | None
+    cvr_form: CvrForm
+    cvr_bankruptcy: bool | None
+    sole_proprietorship: bool | None
+    address_protection: bool | None
+    id_confirmed: bool | None
+    id_status: IdStatus | None
+
+    def __repr__(self) -> str:
+        return "Registrant(...)"
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """All we know of a domain. Dates are in the registry's local time (Europe/Copenhagen)."""
+
+    name: DomainName
+    status: DomainStatus
+    registered: date | None
+    expires: date | None
+    delete_date: date | None
+    period_years: int | None
+    vid: bool
+    dnssec: bool
+    registrar: str | None
+    nameservers: tuple[str, ...]
+    registrant: Registrant
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A name server host; `glue` is whether its addresses are being spooled into the zone."""
+
+    name: DomainName
+    glue: bool
+
+
+Found = (
+    Domain | Host | StoreError | None
+)  # what a lookup comes to: why there is no answer, or None when there is no such name

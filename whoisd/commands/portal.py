@@ -1,0 +1,256 @@
+"""The commands on registrants and on the registrar portal. Each needs `database.owner_dsn`."""
+
+import asyncio
+import csv
+import os
+import re
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import click
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from whoisd.answers.response import UNPRINTABLE
+from whoisd.commands.terminal import as_owner, command, config_option, tell
+from whoisd.config import load_settings
+from whoisd.registry.access import GROUP_NAMES
+from whoisd.registry.classification import Decision, classify, sentences, show
+from whoisd.registry.portal import Affected, Conversion, affected, convert, require_account, take_over
+from whoisd.registry.records import SCHEMA
+
+LONGEST_EVIDENCE: Final = 1000  # characters
+LARGEST_TABLE: Final = 500  # rows; a longer one is continued in another, so that memory is bounded
+
+# --- arguments ---------------------------------------------------------------------------------------------------
+
+_HANDLE: Final = SCHEMA["$defs"]["handle"]
+_STAFF: Final = SCHEMA["$defs"]["staff"]["properties"]["name"]
+
+
+def _fits(text: str, form: dict[str, Any]) -> bool:
+    return re.fullmatch(form["pattern"], text) is not None and len(text) <= form["maxLength"]
+
+
+def _handle(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
+    """Take a handle in any case; without an option there is none."""
+    if value is not None and not _fits(value.upper(), _HANDLE):
+        raise click.BadParameter(f"must {_HANDLE['must']}")
+    return value and value.upper()
+
+
+def _who(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    """Take somebody as the audit trail names them, staff:NAME or user:HANDLE; of a user, the handle alone will do."""
+    kind, _, name = value.rpartition(":")
+    if kind == "staff" and _fits(name, _STAFF):
+        return value
+    if kind in ("", "user") and _fits(name.upper(), _HANDLE):
+        return f"user:{name.upper()}"
+    raise click.BadParameter("must be staff:NAME, or the handle of a user of the registrar portal")
+
+
+def _evidence(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    """Take what a decision rests on: one line that can be printed as it is."""
+    text = value.strip()
+    if text and len(text) <= LONGEST_EVIDENCE and not UNPRINTABLE.search(text):
+        return text
+    raise click.BadParameter(
+        f"must be one line, not blank, of at most {LONGEST_EVIDENCE} characters, none of them a control character;"
+        " say which document was seen, and where it is kept"
+    )
+
+
+# --- registrants -------------------------------------------------------------------------------------------------
+
+
+@click.group("registrant")
+def registrant_commands() -> None:
+    """See a registrant without their data, and classify one abroad by hand."""
+
+
+@registrant_commands.command("show")
+@config_option
+@click.argument("handle", callback=_handle)
+@command
+def show_registrant(file: Path | None, handle: str) -> None:
+    """Say what is shown of a registrant and why, what was decided by hand, and who manages their domains.
+
+    Prints no value of the registrant, and of one under name and address protection nothing but that. Needs
+    database.owner_dsn.
+    """
+    in_force_from = load_settings(file).disclosure.in_force_from
+    now = datetime.now(UTC)
+    shown = asyncio.run(as_owner(file, lambda owner: show(owner, handle, now=now, in_force_from=in_force_from)))
+    click.echo(shown, nl=False)
+
+
+@registrant_commands.command("classify")
+@config_option
+@click.argument("handle", callback=_handle)
+@click.option(
+    "--sole-proprietorship", "decision", required=True, type=click.Choice([*Decision], case_sensitive=False),
+    help="Whether it is one; withdraw: nobody has decided any more, and what the registry files say counts again.",
+)  # fmt: skip
+@click.option(
+    "--evidence",
+    required=True,
+    callback=_evidence,
+    metavar="TEXT",
+    help="What the decision rests on, in one line; it is kept.",
+)
+@click.option(
+    "--by", "who", required=True, callback=_who, metavar="WHO",
+    help="Who decides: staff:NAME, or the handle of a user of the registrar portal.",
+)  # fmt: skip
+@command
+def classify_registrant(file: Path | None, handle: str, decision: Decision, evidence: str, who: str) -> None:
+    """Decide by hand whether a registrant abroad is a sole proprietorship; it is in the very next answer.
+
+    Of Danish registrants CVR decides, and they are refused. The registry's staff may decide, and users in Administration
+    or Portfolio management of an account that manages a domain of the registrant. Every decision is kept in the audit
+    trail, and no load undoes one. Needs database.owner_dsn.
+    """
+    in_force = datetime.now(UTC) >= load_settings(file).disclosure.in_force_from
+    decided = as_owner(
+        file, lambda owner: classify(owner, handle, Decision(decision), evidence=evidence, who=who, in_force=in_force)
+    )
+    tell(sentences(handle, *asyncio.run(decided)).removesuffix("\n"))
+
+
+# --- the portal --------------------------------------------------------------------------------------------------
+
+
+@click.group("portal")
+def portal_commands() -> None:
+    """Move the registrar portal from roles to groups."""
+
+
+@portal_commands.command("convert")
+@config_option
+@click.option("--dry-run", is_flag=True, help="Say what would be changed, and change nothing.")
+@command
+def convert_users(file: Path | None, *, dry_run: bool) -> None:
+    """Move each user who has roles and no group to the group that matches the highest access among the roles.
+
+    All in one transaction, each with a row in the audit trail; again, it changes nothing. See `portal affected` first.
+    Needs database.owner_dsn.
+    """
+    done = asyncio.run(as_owner(file, lambda owner: convert(owner, dry_run=dry_run)))
+    tell(_report(done, "would be moved" if dry_run else "moved"))
+
+
+def _report(done: Conversion, moved: str) -> str:
+    lines = [f"{GROUP_NAMES[group]}: {_users(number)} {moved}" for group, number in done.moved.items()]
+    if not any(done.moved.values()):
+        lines = ["There is nothing to convert: every user who has a role has a group."]
+    if done.staying:
+        verb = "has" if len(done.staying) == 1 else "have"
+        lines.append(f"{_users(len(done.staying))} {verb} no role, and no group: {', '.join(done.staying)}")
+    return "\n".join(lines)
+
+
+def _users(number: int) -> str:
+    return f"{number} user{'' if number == 1 else 's'}"
+
+
+@portal_commands.command("take-over")
+@config_option
+@click.argument("account", callback=_handle)
+@click.argument("text", metavar="OBJECT")
+@command
+def take_object_over(file: Path | None, account: str, text: str) -> None:
+    """Give the REG handle of ACCOUNT the roles that the account's linked users hold on OBJECT.
+
+    OBJECT is domain:NAME, registrant:HANDLE or host:NAME; where only one can be meant, the name or handle alone. What
+    the linked users held is kept as history. Needs database.owner_dsn.
+    """
+    done = asyncio.run(as_owner(file, lambda owner: take_over(owner, account, text)))
+    roles = ", ".join(done.after)
+    if done.after == done.before:
+        tell(f"{done.object}: {account} holds its roles already: {roles}")
+    else:
+        tell(f"{done.object}: {account} now holds: {roles}")
+
+
+# --- who loses what ----------------------------------------------------------------------------------------------
+
+Rows = AsyncGenerator[Affected]
+
+_NOBODY: Final = "No linked user holds a role that the REG handle of the account does not hold too."
+_WHAT_NOW: Final = "`whoisd portal take-over ACCOUNT OBJECT` gives the roles on an object to the REG handle."
+
+
+@portal_commands.command("affected")
+@config_option
+@click.option("--account", callback=_handle, metavar="REG", help="Only this account.")
+@click.option(
+    "--format", "form", type=click.Choice(["table", "csv"]), default="table", show_default=True, help="How to print it."
+)
+@command
+def list_affected(file: Path | None, account: str | None, form: str) -> None:
+    """List what linked users lose, for each account: their objects, and the roles that its REG handle does not hold.
+
+    Needs database.owner_dsn.
+    """
+    asyncio.run(as_owner(file, lambda owner: _affected(owner, account, form)))
+
+
+async def _affected(connection: Any, account: str | None, form: str) -> None:
+    if account:
+        await require_account(connection, account)
+    try:
+        async with aclosing(affected(connection, account)) as rows:
+            found = await (_print_csv(rows) if form == "csv" else _print_tables(rows))
+    except BrokenPipeError:  # whoever reads has enough; Python would say so once more at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    else:
+        if not found:
+            click.echo(_NOBODY, err=form == "csv")
+
+
+async def _print_csv(rows: Rows) -> bool:
+    """Write the rows as CSV, in UTF-8 whatever the terminal has, with a heading; return whether there were any."""
+    found = False
+    stdout = sys.stdout.fileno()
+    with open(stdout, "w", encoding="utf-8", newline="", closefd=False) as output:  # noqa: ASYNC230 - is open already
+        writer = csv.writer(output, lineterminator="\n")
+        writer.writerow(Affected._fields)
+        async for row in rows:
+            writer.writerow(map(_cell, [*row[:-1], " ".join(row.roles)]))
+            found = True
+    return found
+
+
+def _cell(text: str) -> str:
+    """Return a text of others as a spreadsheet takes it for text, and not for a formula."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+
+
+async def _print_tables(rows: Rows) -> bool:
+    """Print a table for each account; return whether there were any."""
+    # To a file or pipe the lines are as long as they are: an object that is broken in two is of no use to anybody.
+    console = Console(width=None if sys.stdout.isatty() else 1000, markup=False, emoji=False, highlight=False)
+    account, table = "", Table()
+    async for row in rows:
+        if row.account != account or table.row_count == LARGEST_TABLE:
+            if account:
+                console.print(table)
+            console.print(f"{row.account}  {row.account_name}", soft_wrap=True)
+            account, table = row.account, _table()
+        table.add_row(row.user, row.object, ", ".join(row.roles))
+    if account:
+        console.print(table)
+        console.print(_WHAT_NOW, soft_wrap=True)
+    return bool(account)
+
+
+def _table() -> Table:
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for heading in ("User", "Object", "Roles"):
+        table.add_column(heading, overflow="fold")
+    return table

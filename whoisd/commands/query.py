@@ -1,0 +1,103 @@
+"""The commands that answer without the network: `query`, and `explain` of what an answer shows."""
+
+import asyncio
+import os
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, NoReturn
+
+import click
+
+from whoisd.answers import notices
+from whoisd.answers.answer import Answer, answer
+from whoisd.answers.explain import explain, explain_host
+from whoisd.answers.names import DomainName, parse_name
+from whoisd.answers.wire import Charset
+from whoisd.commands.terminal import command, config_option, hint
+from whoisd.config import Settings, load_settings
+from whoisd.database.store import Store
+from whoisd.errors import InvalidName, Outcome, StoreError, WhoisdError
+from whoisd.log import Logger, log_query, open_log
+from whoisd.server.worker import policy_of
+
+_FAILED: Final = {Outcome.BAD_QUERY, Outcome.TEMPORARY_FAILURE, Outcome.INTERNAL_ERROR}
+
+
+@click.command("query")
+@config_option
+@click.argument("words", metavar="-- QUERY", nargs=-1, required=True)
+@command
+def query_command(file: Path | None, words: tuple[str, ...]) -> None:
+    """Answer a query without the network, as the server would answer 127.0.0.1.
+
+    The answer's bytes go to standard output; at a terminal they are decoded first. Standard error gets the event that
+    the server would log, with the reason why the email is shown or withheld, or what failed.
+    """
+    settings = load_settings(file)
+    line = b" ".join(os.fsencode(word) for word in words)
+    log = open_log(settings.log.level, settings.log.format)
+    found = asyncio.run(_answer(line, settings, log))
+    log_query(log, found.outcome, **found.facts())
+    if sys.stdout.isatty():
+        click.echo(found.text(), nl=False)
+    else:
+        sys.stdout.buffer.write(found.payload)
+    if found.outcome in _FAILED:
+        sys.exit(1)
+
+
+async def _answer(line: bytes, settings: Settings, log: Logger) -> Answer:
+    store = _store(settings, log)
+    try:
+        return await answer(line, "127.0.0.1", store.find, policy_of(settings), datetime.now(UTC))
+    finally:
+        await store.close()
+
+
+@click.command("explain")
+@config_option
+@click.argument("text", metavar="NAME")
+@click.option(
+    "--charset", type=click.Choice([charset.value for charset in Charset]), default=Charset.UTF_8.value, show_default=True,
+    help="Charset of the answer that is explained.",
+)  # fmt: skip
+@command
+def explain_command(file: Path | None, text: str, charset: str) -> None:
+    """Say of each field of an answer whether it is shown or withheld, why, and which facts decided.
+
+    Prints no value of a registrant.
+    """
+    settings = load_settings(file)
+    try:
+        name = parse_name(text)
+    except InvalidName as error:
+        raise WhoisdError(f"{text}: {notices.FAULTS[error.fault]}") from None
+    log = open_log("warning", settings.log.format)
+    click.echo(asyncio.run(_explain(name, Charset(charset), settings, log)), nl=False)
+
+
+async def _explain(name: DomainName, charset: Charset, settings: Settings, log: Logger) -> str:
+    store = _store(settings, log)
+    try:
+        if not name.is_dk_domain:
+            host = await store.host(name)
+            return explain_host(host) if host else _no_such(name)
+        domain = await store.domain(name)
+        if domain is None:
+            return _no_such(name)
+        in_force_from = settings.disclosure.in_force_from
+        return explain(domain, now=datetime.now(UTC), in_force_from=in_force_from, charset=charset)
+    except StoreError as error:
+        sqlstate = error.cause.rpartition(": ")[2]
+        raise WhoisdError(f"database.dsn: no answer can be had: {error.cause}{hint(sqlstate)}") from None
+    finally:
+        await store.close()
+
+
+def _no_such(name: DomainName) -> NoReturn:
+    raise WhoisdError(f"{name.unicode}: there is no such {'domain' if name.is_dk_domain else 'host'}")
+
+
+def _store(settings: Settings, log: Logger) -> Store:
+    return Store(settings.database.hosts, settings.database.deadline, log)

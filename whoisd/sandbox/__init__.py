@@ -1,0 +1,1 @@
+"""A PostgreSQL of our own, with a small registry in it."""

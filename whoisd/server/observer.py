@@ -1,0 +1,163 @@
+"""The process that tells how the server does: metrics for Prometheus, and whether it lives and is ready, over HTTP.
+
+It serves no query and shares with those that do nothing but the memory that they count in, so that neither it nor who asks
+it can slow an answer. It has a connection to the database of its own, to know whether that answers and how old it is.
+
+    /metrics   all figures
+    /livez     200: the server runs
+    /readyz    200: workers accept, and the database answers; 503 with the reason, also while the server stops
+"""
+
+import asyncio
+import signal
+import socket
+import threading
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from io import StringIO
+from socketserver import ThreadingMixIn
+from time import monotonic, time
+from typing import Any, Final
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+from wsgiref.types import StartResponse, WSGIEnvironment
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from whoisd.database.store import Store
+from whoisd.errors import StoreError, whereabouts
+from whoisd.limits.sources import NETWORK, Ledger
+from whoisd.server.metrics import Board, BoardCollector, Findings
+
+PATIENCE: Final = 10.0  # seconds for whoever asks to send a request and take the answer
+MOST_REQUESTS: Final = 32  # under way at once
+TURNING_WITHIN: Final = 5.0  # seconds since its last sign of life in which a worker counts as one that turns
+
+_TEXT: Final = "text/plain; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """What the observer looks at."""
+
+    board: Board
+    ledger: Ledger
+    networks: Mapping[str, int]
+    store: Store
+    loop: asyncio.AbstractEventLoop  # the store's
+    one_at_a_time: threading.Lock = field(default_factory=threading.Lock)
+
+    def data_age(self) -> float:
+        """Return how old the data is, in seconds; NaN when it does not tell. Raises `StoreError`."""
+        with self.one_at_a_time:
+            return asyncio.run_coroutine_threadsafe(self.store.data_age(), self.loop).result(PATIENCE)
+
+    def workers(self) -> int:
+        """Return how many workers turn."""
+        return self.board.turning(monotonic() - TURNING_WITHIN)
+
+    def findings(self) -> Findings:
+        """Find out what is not counted."""
+        try:
+            age: float | None = self.data_age()
+        except StoreError:
+            age = None
+        bans = Counter("network" if ban.key.scope in NETWORK.values() else "source" for ban in self.ledger.bans(time()))
+        return Findings(self.workers(), bans, age, self.networks)
+
+
+def application(watch: Watch, path: str) -> tuple[HTTPStatus, str, bytes]:
+    """Answer a request: status, content type, body."""
+    match path:
+        case "/metrics":
+            registry = CollectorRegistry()
+            registry.register(BoardCollector(watch.board, watch.findings()))
+            return HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(registry)
+        case "/livez":
+            return HTTPStatus.OK, _TEXT, b"alive\n"
+        case "/readyz":
+            fault = _why_not_ready(watch)
+            status = HTTPStatus.SERVICE_UNAVAILABLE if fault else HTTPStatus.OK
+            return status, _TEXT, f"{fault or 'ready'}\n".encode()
+    return HTTPStatus.NOT_FOUND, _TEXT, b"there is /metrics, /livez and /readyz\n"
+
+
+def _why_not_ready(watch: Watch) -> str:
+    if watch.board.is_stopping:
+        return "the server stops"
+    if not watch.workers():
+        return "no worker accepts"
+    try:
+        watch.data_age()
+    except StoreError as error:
+        return f"the database does not answer: {error.cause}"
+    return ""
+
+
+class _Handler(WSGIRequestHandler):
+    timeout = PATIENCE
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's signature
+        """Log nothing: whoever watches asks every few seconds."""
+
+    def get_stderr(self) -> StringIO:
+        """Print no traceback where whoever asked is too slow to take the answer."""
+        return StringIO()
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    """A thread for each request, up to a number; who takes longer than our patience gives way to who comes next."""
+
+    def __init__(self, listening: socket.socket, watch: Watch) -> None:
+        address = listening.getsockname()
+        super().__init__(address, _Handler, bind_and_activate=False)
+        self.socket.close()
+        self.socket = listening
+        self.server_name, self.server_port = address[:2]
+        self.setup_environ()
+        self.set_app(self._answer)
+        self._watch = watch
+        self._begun: dict[socket.socket, float] = {}
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Take a request, or turn it away when too many are under way."""
+        now = monotonic()
+        for other, since in tuple(self._begun.items()):
+            if now - since > PATIENCE:
+                with suppress(OSError):
+                    other.shutdown(socket.SHUT_RDWR)
+        if len(self._begun) >= MOST_REQUESTS:
+            request.close()
+            return
+        self._begun[request] = now
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Forget a request that has ended."""
+        self._begun.pop(request, None)
+        super().shutdown_request(request)
+
+    def _answer(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        try:
+            status, kind, body = application(self._watch, environ["PATH_INFO"])
+        except Exception as error:  # noqa: BLE001 - wsgiref would print a traceback, which ends in the error's own text
+            status, kind, body = HTTPStatus.INTERNAL_SERVER_ERROR, _TEXT, f"{whereabouts(error)}\n".encode()
+        start_response(f"{status.value} {status.phrase}", [("Content-Type", kind), ("Content-Length", str(len(body)))])
+        return [b"" if environ["REQUEST_METHOD"] == "HEAD" else body]
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Let a connection that fails go: it is whoever asked that went."""
+
+
+def observe(listening: socket.socket, watch: Watch, retire: int) -> None:
+    """Answer requests on a listening socket, each in a thread of its own, until the signal `retire` comes.
+
+    Then those that were taken are answered, and what waits is left to whoever listens too.
+    """
+    threading.Thread(target=watch.loop.run_forever, daemon=True).start()
+    with _Server(listening, watch) as server:  # whose end waits for the threads
+        signal.signal(retire, lambda *_: threading.Thread(target=server.shutdown).start())
+        server.serve_forever()

@@ -1,0 +1,246 @@
+"""One worker: accepts connections from the shared sockets until it is told to stop, and lets the open ones end."""
+
+import asyncio
+import errno
+import signal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from importlib.metadata import version
+from socket import SOCK_STREAM, SocketType
+from time import monotonic
+from typing import Any, Final
+
+import uvloop
+
+from whoisd.answers.answer import Policy
+from whoisd.config import Settings
+from whoisd.database.store import Store
+from whoisd.limits.sources import Sources
+from whoisd.log import ClientNames, Logger, gather, log_fault
+from whoisd.server.connection import Connection, Desk
+from whoisd.server.metrics import Tally
+from whoisd.server.poller import READABLE, Poller
+from whoisd.server.sockets import Listener, Room
+
+HEARTBEAT: Final = 1.0  # seconds between two signs of life
+ACCEPTS_A_TURN: Final = 64  # of the loop, at most, so that what was accepted before has its turn too
+LAST_ACCEPTS: Final = 64_000  # at stop, of what had connected before
+PAUSE: Final = 0.1  # seconds without accepting when the machine has no descriptor or memory for a connection
+
+_OUT_OF_SOMETHING: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+
+STOP: Final = signal.SIGTERM  # the server ends: take what waits to be accepted where nobody else will
+RETIRE: Final = signal.SIGUSR1  # others go on: leave them what waits
+
+
+class Stage(IntEnum):
+    """How far a worker is."""
+
+    STARTING = 0
+    ACCEPTING = 1
+    ENDING = 2  # it accepts no more, and lets the open connections end
+
+
+def policy_of(settings: Settings) -> Policy:
+    """Return the part of the settings that answers depend on."""
+    return Policy(
+        in_force_from=settings.disclosure.in_force_from,
+        omit_withheld_email=settings.disclosure.withheld_email == "omitted",
+        operator=settings.answer.operator,
+        terms=settings.answer.terms,
+        version=f"whoisd {version('whoisd')}",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """What a worker is given to do its work with; `say` takes what stage it has come to."""
+
+    settings: Settings
+    listeners: Sequence[Listener]
+    room: Room
+    sources: Sources
+    tally: Tally
+    names: ClientNames
+    log: Logger
+    say: Callable[[Stage], None] = lambda _: None
+
+
+class Acceptor:
+    """Accepts connections from one listener. Knows nothing of what becomes of them."""
+
+    def __init__(self, desk: Desk, listener: Listener) -> None:
+        self._desk = desk
+        self._listener = listener
+        accept: Any = listener.socket
+        self._accept = accept._accept  # noqa: SLF001 - what accept() wraps, which takes 6 us more a connection
+        self._family = listener.socket.family
+        self._resume: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Accept from now on."""
+        self._end_pause()
+        self._desk.poller.watch(self._listener.socket.fileno(), READABLE, self)
+
+    def close(self) -> None:
+        """Accept no more, and close our copy of the socket; idempotent."""
+        self._end_pause()
+        if self._listener.socket.fileno() >= 0:
+            self._desk.poller.forget(self._listener.socket.fileno())
+            self._listener.socket.close()
+
+    def abort(self) -> None:
+        """Go on in a moment: a worker that lives and accepts no more would be missed by nobody."""
+        self._pause()
+
+    def ready(self, events: int) -> None:  # noqa: ARG002 - there is one kind of event
+        """Accept what waits, of which another worker may be first to take some."""
+        self.accept(ACCEPTS_A_TURN)
+
+    def accept(self, most: int) -> None:
+        """Accept so many at most of those that wait."""
+        for _ in range(most):
+            try:
+                descriptor, peer = self._accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if error.errno in _OUT_OF_SOMETHING:
+                    self._desk.log.warning("server.exhausted", because=error.strerror)
+                    self._pause()
+                    return
+                continue  # what had connected is gone again (accept(2), "Error handling")
+            self._begin(SocketType(self._family, SOCK_STREAM, 0, descriptor), peer[0])
+
+    def _begin(self, socket: SocketType, peer: str) -> None:
+        connection = Connection(self._desk, self._listener.listen, socket, peer)
+        try:
+            connection.begin()
+        except Exception as error:  # noqa: BLE001 - one connection's fault is not the others'
+            log_fault(self._desk.log, {"exception": error})
+            connection.abort()
+
+    def _pause(self) -> None:
+        """Leave in the queue what waits, for a moment: trying again at once would take all of the CPU.
+
+        The poller keeps the socket, for no event: to take it up anew takes memory, of which there may still be none.
+        """
+        self._end_pause()
+        self._desk.poller.watch(self._listener.socket.fileno(), 0, self)
+        self._resume = self._desk.loop.call_later(PAUSE, self.start)
+
+    def _end_pause(self) -> None:
+        if self._resume:
+            self._resume.cancel()
+            self._resume = None
+
+
+class Worker:
+    """Serves listening sockets on the running loop until it is stopped."""
+
+    def __init__(self, post: Post) -> None:
+        loop = asyncio.get_running_loop()
+        settings = post.settings
+        store = Store(settings.database.hosts, settings.database.deadline, post.log, post.tally.batch)
+        self._post = post
+        self._desk = Desk(
+            settings.server,
+            post.room,
+            policy_of(settings),
+            store,
+            post.sources,
+            post.tally,
+            post.names,
+            post.log,
+            Poller(loop),
+            loop,
+        )
+        self._acceptors = [Acceptor(self._desk, listener) for listener in post.listeners]
+        self._heart = loop.create_task(self._beat())
+
+    async def start(self) -> None:
+        """Begin to accept. The database need not answer yet: clients are told to try again later until it does."""
+        await self._desk.store.connect()
+        for acceptor in self._acceptors:
+            acceptor.start()
+
+    def close(self, *, last: bool) -> None:
+        """Stop accepting. `last` is whether nobody accepts after us.
+
+        Then what waits in the kernel is accepted, which closing the listening socket would reset. What waits on a socket
+        that someone outside holds too is theirs to serve. Our copy is closed in any case: a queue that nobody takes from
+        should turn clients away at once.
+        """
+        for acceptor, listener in zip(self._acceptors, self._post.listeners, strict=True):
+            if last and not listener.inherited:
+                acceptor.accept(LAST_ACCEPTS)
+            acceptor.close()
+        self._post.tally.accepting(yes=False)
+        self._post.say(Stage.ENDING)
+
+    async def drain(self, seconds: float, *unless: asyncio.Event) -> None:
+        """Let open connections end, for so many seconds at most, or until one of these happens."""
+        if self._desk.open:
+            self._desk.idle.clear()
+            await _first(self._desk.idle, *unless, seconds=seconds)
+
+    async def stop(self) -> None:
+        """Cut what is still open, and end; idempotent."""
+        for acceptor in self._acceptors:
+            acceptor.close()
+        await self._desk.store.close()  # first, so that whoever waits for a lookup is told that it failed
+        self._desk.close()
+        self._heart.cancel()
+
+    async def _beat(self) -> None:
+        while True:
+            self._post.tally.alive(monotonic())
+            await asyncio.sleep(HEARTBEAT)
+
+
+def run(post: Post) -> None:
+    """Serve until `STOP` or `RETIRE` comes."""
+    uvloop.run(_serve(post))
+
+
+async def _serve(post: Post) -> None:
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: log_fault(post.log, context))
+    stop, retire = asyncio.Event(), asyncio.Event()
+    loop.add_signal_handler(STOP, stop.set)
+    loop.add_signal_handler(RETIRE, retire.set)
+    gather(loop.call_soon)
+    try:
+        await _work(post, stop, retire)
+    finally:
+        gather(None)  # after all else: what went wrong is still to be told, when there is no loop any more
+
+
+async def _work(post: Post, stop: asyncio.Event, retire: asyncio.Event) -> None:
+    worker = Worker(post)
+    try:
+        await worker.start()
+        post.tally.accepting(yes=True)
+        post.say(Stage.ACCEPTING)
+        await _first(stop, retire)
+        worker.close(last=stop.is_set())
+        if not stop.is_set():
+            await worker.drain(patience_of(post.settings), stop)
+        if stop.is_set():
+            await worker.drain(post.settings.server.grace)
+    finally:
+        await worker.stop()
+
+
+async def _first(*events: asyncio.Event, seconds: float | None = None) -> None:
+    """Wait until one of these happens, or so many seconds have passed."""
+    waiting = [asyncio.ensure_future(event.wait()) for event in events]
+    _, rest = await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    for task in rest:
+        task.cancel()
+
+
+def patience_of(settings: Settings) -> float:
+    """Return for how many seconds a retired worker lets its connections go on: as long as any of them may last."""
+    return settings.server.read_timeout + settings.database.deadline + settings.server.write_timeout
