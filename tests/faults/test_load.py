@@ -110,7 +110,7 @@ async def _contents(cluster: Cluster) -> list[tuple[Any, ...]]:
     connection = await asyncpg.connect(cluster.dsn("whoisd_owner", DATABASE))
     try:
         tables = [table.name for table in TABLES.values()] + ["audit.entry"]
-        return [tuple(await connection.fetchrow(_SUM.format(name))) for name in tables]
+        return [tuple(await connection.fetchrow(_SUM.format(name)) or ()) for name in tables]
     finally:
         await connection.close()
 

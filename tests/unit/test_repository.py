@@ -39,7 +39,7 @@ def test_every_ignored_check_has_its_reason() -> None:
     assert [line for line in ignores.splitlines() if line.strip() and "#" not in line] == []
 
 
-MUTMUT = "coverage libcst linkify-it-py mdit-py-plugins mutmut pyyaml pyyaml-ft setproctitle textual"
+MUTMUT = "libcst linkify-it-py mdit-py-plugins mutmut pyyaml pyyaml-ft setproctitle textual"
 
 
 @pytest.mark.parametrize(
