@@ -58,7 +58,7 @@ BREAKS =
 breaks: install
 	PYTHONPATH=tests $(BIN)/python -m faults.run_breaks $(BREAKS)
 
-# The README's section for operators, typed at a Debian that is made for it; two minutes, and much of Debian's mirror.
+# The manual's pages for operators, typed at a Debian that is made for it; two minutes, and much of Debian's mirror.
 debian: install
 	$(BIN)/pytest tests/operator
 

@@ -40,7 +40,7 @@ QUERIES: Final = 200_000  # lines, asked in their order: at 1.3 million domains 
 BY_SIZE: Final = 64  # connections, with which registries of all sizes are compared
 IDLE: Final = 5_000
 IN_EVERY_ANSWER: Final = "# Hello 127.0.0.1. Your session has been logged."
-SETTINGS: Final = {"shared_buffers": "1GB", "max_wal_size": "4GB"}  # what the README advises for a registry of that size
+SETTINGS: Final = {"shared_buffers": "1GB", "max_wal_size": "4GB"}  # what the manual advises for a registry of that size
 
 CONFIG: Final = """
 [[listen]]

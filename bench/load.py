@@ -1,7 +1,7 @@
 """Measures `whoisd load`: a generated registry into an empty database, then a later export that differs a little.
 
 While either runs, clients ask a server for names of the registry; each answer must be the one from before or the one from
-after. Then the disclosure report is timed. PostgreSQL flushes to the disk, and has the settings that the README advises.
+after. Then the disclosure report is timed. PostgreSQL flushes to the disk, and has the settings that the manual advises.
 Prints a table in Markdown; `make bench-load` takes some five minutes with 1.3 million domains.
 """
 
@@ -30,7 +30,7 @@ from whoisd.sandbox.postgres import Cluster, temporary_folder  # noqa: E402 - th
 from whoisd.sandbox.sandbox import DATABASE, prepare  # noqa: E402 - the same
 
 ASKED: Final = 2_000  # names that are asked for, again and again, while a load runs
-# What the README advises; all else is as PostgreSQL comes.
+# What the manual advises; all else is as PostgreSQL comes.
 SETTINGS: Final = {"shared_buffers": "1GB", "max_wal_size": "4GB"}
 PAUSE: Final = 0.01  # seconds between two questions of a client: two cores are for the load
 

@@ -1,7 +1,7 @@
 """What clients, as their authors ship them, make of our answers: the ways to ask them, the cases, what must come of each.
 
-Whatever is not in these tables a client must read as the answer has it. The tests walk them (test_clients.py), and the
-README's tables are a print of them (test_readme.py). `clients/ask.py` and `clients/ask.js` do the asking.
+Whatever is not in these tables a client must read as the answer has it. The tests walk them (test_clients.py), and
+the manual's tables are a print of them (test_manual.py). `clients/ask.py` and `clients/ask.js` do the asking.
 """
 
 import json
@@ -194,7 +194,7 @@ PINNED: Final[Mapping[str, str]] = json.loads((CLIENTS / "package.json").read_te
 
 
 def client_version(client: str) -> str:
-    """The version that the README tells of: what the lock files pin, and of the `whois` command Debian 12's."""
+    """The version that the manual tells of: what the lock files pin, and of the `whois` command Debian 12's."""
     if client == "whois":
         return DEBIAN_12_WHOIS
     if client == "whois-json":

@@ -22,7 +22,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--rewrite", action="store_true", help="write tests/golden and the README's tables anew")
+    parser.addoption("--rewrite", action="store_true", help="write tests/golden and the manual's tables anew")
     parser.addoption("--no-skips", action="store_true", help="a test that is skipped fails, for want of what it needs")
     parser.addoption("--connections", type=int, default=10_000, help="odd clients that tests/faults/test_wire.py sends")
     parser.addoption("--seed", type=int, default=0, help="which odd clients")

@@ -132,6 +132,6 @@ def _run(*command: str | Path, at: Path | None = None, environment: dict[str, st
 
 
 def blocks(text: str) -> dict[str, str]:
-    """The blocks of commands in a text, each by the words in bold before it."""
-    found = re.findall(r"^\*\*([^*]+?)[.:]?\*\*(?:(?!^\*\*).)*?^```\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    """The blocks of commands in a text, the first under each heading."""
+    found = re.findall(r"^##+ ([^\n]+)(?:(?!^##).)*?^```\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     return dict(found)

@@ -1,1 +1,1 @@
-"""A WHOIS server (RFC 3912) for the .dk registry. README.md is the front door; `answer.py` is where to begin reading."""
+"""A WHOIS server (RFC 3912) for the .dk registry. README.md is the front door; its heart is `answers/answer.py`."""

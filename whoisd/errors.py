@@ -27,7 +27,7 @@ from pathlib import Path
 
 
 class Outcome(StrEnum):
-    """How a connection ended; each ends in exactly one. The README has a row for each, with what to do."""
+    """How a connection ended; each ends in exactly one. docs/monitor.md has a row for each, with what to do."""
 
     FOUND = "found"
     NOT_FOUND = "not_found"

@@ -110,7 +110,7 @@ def test_only_an_unknown_name_reads_as_free(readings: Mapping[tuple[str, str], R
 
 
 def test_versions() -> None:
-    """The JavaScript clients that are asked are of the versions that the README tells of."""
+    """The JavaScript clients that are asked are of the versions that the manual tells of."""
     if reason := missing("whoiser"):
         pytest.skip(reason)
     manifests = [CLIENTS / "node_modules" / client / "package.json" for client in PINNED]
@@ -118,9 +118,9 @@ def test_versions() -> None:
 
 
 @pytest.mark.skipif(bool(missing("whois")), reason=missing("whois"))
-@pytest.mark.skipif(not on_debian_12(), reason="the README tells of Debian 12's whois")
+@pytest.mark.skipif(not on_debian_12(), reason="the manual tells of Debian 12's whois")
 def test_version_of_the_stock_client() -> None:
-    """The Debian client that is asked is of the version that the README tells of."""
+    """The Debian client that is asked is of the version that the manual tells of."""
     said = subprocess.run(["whois", "--version"], capture_output=True, text=True, check=True)
     assert said.stdout.splitlines()[0] == f"Version {client_version('whois')}."
 
@@ -161,7 +161,7 @@ def stock_client(service: Service, query: str, **environment: str) -> bytes:
     ],
 )
 def test_stock_client(sandbox: Service, query: str, expected: dict[str, str]) -> None:
-    """The Debian client prints the right answer, in ISO 8859-1, for each query of the README that asks for no charset."""
+    """The Debian client prints the right answer, in ISO 8859-1, for each query of the manual that asks for no charset."""
     found = fields(stock_client(sandbox, query, LANG="C.UTF-8").decode(LATIN_1))
     assert {label: found[label][0] for label in expected} == expected
 

@@ -177,7 +177,7 @@ def test_client_that_never_stops_sending(service: Service) -> None:
 
 
 def test_every_connection_leaves_one_event(sandbox_database: Database) -> None:
-    """Each connection ends in one event, whose outcome is the one that the README lists for it."""
+    """Each connection ends in one event, whose outcome is the one that the manual lists for it."""
     with Service(sandbox_database.reader, {"WHOISD_SERVER__READ_TIMEOUT": "0.5"}) as service:
         service.ask("eksempel.dk")
         service.ask("findes-ikke.dk")

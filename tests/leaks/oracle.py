@@ -1,6 +1,6 @@
 """What may leave the process: what an answer shows, in the words of the registry's rules; and who else may say what.
 
-Written from the rules, and from what the README promises; it knows the records of a registry file and the answers' fields,
+Written from the rules, and from what the manual promises; it knows the records of a registry file and the answers' fields,
 and calls nothing of the product.
 """
 

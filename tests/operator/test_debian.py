@@ -1,4 +1,4 @@
-"""The README's way to install, operate, upgrade and roll back, typed as it stands there, at a Debian that was just made.
+"""The manual's way to install, operate, upgrade and roll back, typed as it stands there, at a Debian that was just made.
 
 The units are the repository's, and it is systemd that runs them.
 """
@@ -17,7 +17,8 @@ from debian import Debian, blocks, why_not
 pytestmark = pytest.mark.skipif(bool(WHY_NOT := why_not()), reason=WHY_NOT)
 
 ROOT: Final = Path(__file__).parents[2]
-TYPED: Final = blocks((ROOT / "README.md").read_text(encoding="utf-8").partition("## Installing it on Debian")[2])
+PAGES: Final = [ROOT / "docs" / "install.md", ROOT / "docs" / "operate.md"]
+TYPED: Final = blocks("\n".join(page.read_text(encoding="utf-8") for page in PAGES))
 CONFIG: Final = "/etc/whoisd/whoisd.toml"
 VERSION: Final = re.search(r'^version = "(.*)"', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
 assert VERSION
@@ -32,7 +33,7 @@ HERE: Final = '[[network]]\nname = "here"\ncidrs = ["127.0.0.0/8", "::1"]\nrate 
 
 @pytest.fixture(scope="module")
 def debian(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Debian]:
-    """Where the README was followed from the first step to the last, and the data of the sandbox was loaded."""
+    """Where the manual was followed from the first step to the last, and the data of the sandbox was loaded."""
     packages = [word for word in TYPED["1. Packages"].split()[2:] if not word.startswith("-")]
     with Debian(tmp_path_factory.mktemp("debian"), ROOT, packages, "requirements-server.lock") as debian:
         for step in STEPS:
@@ -50,7 +51,7 @@ def test_serves(debian: Debian) -> None:
 
 
 def test_is_looked_at(debian: Debian) -> None:
-    """Every way of the README to look at the server tells that it is well."""
+    """Every way of the manual to look at the server tells that it is well."""
     looked = debian.type(TYPED["Looking at it"])
     for well in ("active (running)", '"event":"server.ready"', "No ban is in force.", "WHOIS OK", "\nready"):
         assert well in looked

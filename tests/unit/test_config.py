@@ -105,7 +105,7 @@ def settings_of(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
 
 
 def test_defaults(file: Path) -> None:
-    """Only the DSN must be given; everything else has the default that the README states."""
+    """Only the DSN must be given; everything else has the default that the manual states."""
     file.write_text(GOOD)
     settings = load_settings(file)
     assert [(listen.host, listen.port) for listen in settings.listen] == [("0.0.0.0", 43), ("::", 43)]  # noqa: S104 - compared

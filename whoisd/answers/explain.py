@@ -337,7 +337,7 @@ def _by_rule(rule: Rule | None) -> str:
 
 
 def _number(rule: Rule) -> str:
-    """Return which rule it is, counted from 1 in the order of the table and of its print in the README."""
+    """Return which rule it is, counted from 1 in the order of the table and of its print in the manual."""
     return f"rule {RULES.index(rule) + 1} of {len(RULES)}"
 
 

@@ -254,10 +254,10 @@ def test_rule_that_decided(changes: dict[str, Any], charset: Charset, said: str)
     assert verdict(text_of(domain(registrant(**changes)), charset)).startswith(said)
 
 
-def test_rules_are_numbered_as_in_the_readme() -> None:
-    """The number of a rule is its row in the README's table, counted from 1, and its reason is that row's."""
-    readme = (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
-    rows = readme.partition("<!-- rules -->\n")[2].partition("<!-- /rules -->")[0].splitlines()[2:]
+def test_rules_are_numbered_as_in_the_manual() -> None:
+    """The number of a rule is its row in the manual's table, counted from 1, and its reason is that row's."""
+    page = (Path(__file__).parents[3] / "docs" / "disclosure.md").read_text(encoding="utf-8")
+    rows = page.partition("<!-- rules -->\n")[2].partition("<!-- /rules -->")[0].splitlines()[2:]
     assert [row.rpartition("`")[0].rpartition("`")[2] for row in rows] == [rule.reason for rule in RULES]
     assert [_number(rule) for rule in RULES] == [f"rule {place} of {len(rows)}" for place in range(1, len(rows) + 1)]
 

@@ -1,4 +1,4 @@
-"""The README is true: its tables are what the software does, and its queries work as pasted."""
+"""The manual is true: its tables are what the software does, and its queries work as pasted."""
 
 import json
 import re
@@ -36,12 +36,24 @@ SECTIONS = {
     "listen": FieldInfo(default=LISTEN, description="address to listen on; may be repeated"),
     "network": FieldInfo(default=None, description=f"a network with limits of its own; up to {sources.MOST_NAMED}"),
 }
-README = Path(__file__).parents[2] / "README.md"
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def text_of(page: Path) -> str:
+    return page.read_text(encoding="utf-8")
+
+
+def page_of(name: str) -> Path:
+    """The one page that has a part."""
+    (page,) = [page for page in PAGES if f"<!-- {name} -->\n" in text_of(page)]
+    return page
 
 
 def part(name: str) -> str:
     """What stands between the marks of a part."""
-    found = re.search(rf"<!-- {name} -->\n(.*?)<!-- /{name} -->", README.read_text(encoding="utf-8"), re.DOTALL)
+    found = re.search(rf"<!-- {name} -->\n(.*?)<!-- /{name} -->", text_of(page_of(name)), re.DOTALL)
     assert found
     return found[1]
 
@@ -54,9 +66,10 @@ def rows(name: str) -> list[list[str]]:
 
 def check(name: str, table: str, *, rewrite: bool) -> None:
     if rewrite:
-        before, mark, rest = README.read_text(encoding="utf-8").partition(f"<!-- {name} -->\n")
+        page = page_of(name)
+        before, mark, rest = text_of(page).partition(f"<!-- {name} -->\n")
         after = rest[rest.index(f"<!-- /{name} -->") :]
-        README.write_text(before + mark + table + after, encoding="utf-8")
+        page.write_text(before + mark + table + after, encoding="utf-8")
     assert part(name) == table
 
 
@@ -74,7 +87,7 @@ def rewrite(request: pytest.FixtureRequest) -> bool:
 
 
 def test_rules(rewrite: bool) -> None:
-    """The rules of the README are the rules of the software, row by row."""
+    """The rules of the manual are the rules of the software, row by row."""
     head = ["in force", "protected", "party", "country", "locked", "number", "bankrupt", "CVR form", "classified"]
     body = [
         ["–" if fact is None else str(fact).replace("_", " ") for fact in rule[:9]]
@@ -101,7 +114,7 @@ def default(field: FieldInfo) -> str:
     if field.default == LISTEN:
         return LISTEN
     if field.default == DEFAULT_TERMS:
-        return "three lines; see the answer above"
+        return "three lines, which the sandbox's answers begin with"
     if field.default == IN_FORCE_FROM:
         return f"`{IN_FORCE_FROM.isoformat()}`"
     if field.default in (None, ()):
@@ -116,7 +129,7 @@ def values(field: FieldInfo) -> str:
 
 
 def test_settings(rewrite: bool) -> None:
-    """The README lists every setting with its default and what it is."""
+    """The manual lists every setting with its default and what it is."""
     body = []
     for name, field in settings():
         choices = values(field)
@@ -125,7 +138,7 @@ def test_settings(rewrite: bool) -> None:
 
 
 def test_limits(rewrite: bool) -> None:
-    """The README lists every fixed limit with its number."""
+    """The manual lists every fixed limit with its number."""
     body = [
         ["length of a query line, its end not counted", f"{wire.LINE_LIMIT:,} bytes"],
         ["length of a PROXY header", f"{proxy.LIMIT:,} bytes"],
@@ -161,12 +174,12 @@ def test_limits(rewrite: bool) -> None:
 
 
 def test_reasons() -> None:
-    """The README has a row for each reason."""
+    """The manual has a row for each reason."""
     assert [cells[0] for cells in rows("reasons")] == [f"`{reason}`" for reason in Reason]
 
 
 def test_groups(rewrite: bool) -> None:
-    """The README has each group of the portal, what it gives access to, and the roles that lead to it."""
+    """The manual has each group of the portal, what it gives access to, and the roles that lead to it."""
     body = [
         [
             access.GROUP_NAMES[group],
@@ -179,13 +192,13 @@ def test_groups(rewrite: bool) -> None:
 
 
 def test_outcomes_of_clients(rewrite: bool) -> None:
-    """The README says what each client makes of each case; that it does is held by test_clients.py."""
+    """The manual says what each client makes of each case; that it does is held by test_clients.py."""
     body = [[case, *(outcome(way, case) for way in WAYS)] for case in CASES]
     check("cases", table(["asked for a domain that is", *WAYS], body), rewrite=rewrite)
 
 
 def test_clients(rewrite: bool) -> None:
-    """The README says how each client is asked, and what it does not read as it stands in the answer."""
+    """The manual says how each client is asked, and what it does not read as it stands in the answer."""
     body = [
         [
             f"**{name}**",
@@ -200,32 +213,32 @@ def test_clients(rewrite: bool) -> None:
 
 
 def test_denials(rewrite: bool) -> None:
-    """The README has each reason for which somebody is refused."""
+    """The manual has each reason for which somebody is refused."""
     body = [[f"`{denial}`", sentence] for denial, sentence in access.SENTENCES.items()]
     check("denials", table(["reason", "what it means"], body), rewrite=rewrite)
 
 
 def test_report(sandbox_database: Database, rewrite: bool) -> None:
-    """The report that the README shows is the one over the predefined data."""
+    """The report that the manual shows is the one over the predefined data."""
     ran = run_whoisd("report", "disclosure", settings={"WHOISD_DATABASE__DSN": sandbox_database.reader})
     counts = "\n".join(line.rstrip() for line in ran.stdout.partition("\n\n")[2].splitlines())
     check("report", f"```\n{counts}\n```\n", rewrite=rewrite)
 
 
 def test_outcomes() -> None:
-    """The README has a row for each outcome, with its event."""
+    """The manual has a row for each outcome, with its event."""
     assert sorted((row[0], row[1]) for row in rows("outcomes")) == sorted((f"`{o}`", f"`{EVENTS[o]}`") for o in Outcome)
 
 
 def test_commands() -> None:
-    """The README has a row for each command."""
+    """The manual has a row for each command."""
     named = {re.findall(r"`whoisd (\w+)(?: ([a-z][a-z-]+))?", row[0])[0] for row in rows("commands")}
     groups = {name: getattr(command, "commands", {}) for name, command in main.commands.items()}
     assert named == {(name, sub) for name, subs in groups.items() for sub in (subs or {"": None})}
 
 
 def test_metrics(rewrite: bool) -> None:
-    """The README lists every metric with its labels and what it tells."""
+    """The manual lists every metric with its labels and what it tells."""
     board = Board(memoryview(bytearray(Board.size(1))), 1)
     body = []
     for metric in BoardCollector(board, Findings(0, {}, 0.0, {})).collect():
@@ -237,7 +250,7 @@ def test_metrics(rewrite: bool) -> None:
 
 
 def test_records(rewrite: bool) -> None:
-    """The README has every field of every record of a registry file, as the schema has it."""
+    """The manual has every field of every record of a registry file, as the schema has it."""
     body = []
     for kind, record in RECORDS.items():
         schema = SCHEMA["$defs"][kind]
@@ -253,25 +266,24 @@ def test_records(rewrite: bool) -> None:
 
 
 def test_modules() -> None:
-    """The README names every module of each package."""
-    section = README.read_text(encoding="utf-8").partition("## How it is built")[2].partition("## ")[0]
-    found = re.findall(r"^\| `(\w+)` \| (.*?) \|", section, re.MULTILINE)
+    """The manual names every module of each package."""
+    found = re.findall(r"^\| `(\w+)` \| (.*?) \|", text_of(ROOT / "docs" / "architecture.md"), re.MULTILINE)
     named = {(package.replace("whoisd", ""), name) for package, names in found for name in re.findall(r"`(\w+)`", names)}
-    root = README.parent / "whoisd"
+    root = ROOT / "whoisd"
     modules = {(path.parent.name.replace("whoisd", ""), path.stem) for path in root.rglob("*.py")}
     assert named == {(package, name) for package, name in modules if name not in ("__init__", "__main__")}
 
 
 def test_words_and_decisions() -> None:
     """import-linter holds the whole of the package that answers to touch no clock, no system and no network."""
-    text = (README.parent / "pyproject.toml").read_text(encoding="utf-8")
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     contract = tomllib.loads(text)["tool"]["importlinter"]["contracts"][1]
     assert "whoisd.answers" in contract["source_modules"]
 
 
 def test_speed(rewrite: bool) -> None:
     """The figures on the first screen of the README are those that were measured last."""
-    measured = (README.parent / "bench/results/cost.md").read_text(encoding="utf-8")
+    measured = (ROOT / "bench/results/cost.md").read_text(encoding="utf-8")
     speed = re.search(r"^\| 1,300,000 \| 64 \| whoisd \| ([0-9,]+) ", measured, re.MULTILINE)
     memory = re.search(r"([0-9.]+) MiB after [0-9,]+ queries more", measured)
     assert speed
@@ -284,21 +296,40 @@ def test_speed(rewrite: bool) -> None:
     check("speed", text, rewrite=rewrite)
 
 
-def test_links() -> None:
-    """Every link within the README leads to one of its headings, or to a file that is there."""
-    text = README.read_text(encoding="utf-8")
-    headings = re.findall(r"^## (.*)$", text, re.MULTILINE)
-    anchors = {f"#{re.sub('[^a-z0-9 -]', '', heading.lower()).replace(' ', '-')}" for heading in headings}
-    links = [link for link in re.findall(r"\]\(([^)]+)\)", text) if not link.startswith("https://")]
-    assert len(links) > 10
-    assert [link for link in links if link not in anchors and not (README.parent / link).is_file()] == []
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as they are made of Markdown."""
+    prose = re.sub(r"^```.*?^```$", "", text_of(page), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.*)$", prose, re.MULTILINE)
+    return {re.sub("[^a-z0-9 _-]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
+def test_links(page: Path) -> None:
+    """Every link within the repository leads to a file that is there and, on a page, to one of its headings."""
+    broken = []
+    for link in re.findall(r"\]\(([^)\s]+)\)", text_of(page)):
+        if link.startswith("https://"):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        if not target.is_file() or (anchor and anchor not in anchors(target)):
+            broken.append(link)
+    assert broken == []
+
+
+def test_front_door() -> None:
+    """The README fits on three screens, and leads to every page of the manual; so does the manual's index."""
+    assert len(text_of(README).splitlines()) <= 150
+    pages = {page.name for page in PAGES if page != README}
+    assert set(re.findall(r"\]\(docs/([a-z-]+\.md)", text_of(README))) == pages
+    assert set(re.findall(r"\]\(([a-z-]+\.md)", text_of(ROOT / "docs" / "index.md"))) == pages - {"index.md"}
 
 
 # --- the queries -----------------------------------------------------------------------------------------------------
 
 
 def test_query_of_each_reason(own_service: Service) -> None:
-    """The query that the README gives for a reason shows just that reason at work."""
+    """The query that the manual gives for a reason shows just that reason at work."""
     asked = 0
     for reason, _, query in rows("reasons"):
         if query.startswith("`"):
@@ -309,7 +340,7 @@ def test_query_of_each_reason(own_service: Service) -> None:
 
 
 def test_example(service: Service) -> None:
-    """The answer that the README shows first is the answer that is given."""
+    """The answer that the README shows is the answer that is given."""
     query = re.search(r"-- '(.*)'", part("example"))
     assert query
     shown = part("example").partition("\n\n")[2].removesuffix("```\n")
@@ -318,8 +349,10 @@ def test_example(service: Service) -> None:
 
 @pytest.mark.skipif(bool(missing("whois")), reason=missing("whois"))
 def test_commands_of_the_stock_client(service: Service) -> None:
-    """Every whois command of the README works as pasted."""
-    commands = re.findall(r"^whois -h 127\.0\.0\.1 -p 4343 .*$", README.read_text(encoding="utf-8"), re.MULTILINE)
+    """Every whois command of the manual works as pasted."""
+    commands = [
+        line for page in PAGES for line in re.findall(r"^whois -h 127\.0\.0\.1 -p 4343 .*$", text_of(page), re.MULTILINE)
+    ]
     assert len(commands) == 8
     for command in commands:
         pasted = command.replace("4343", str(service.port))
