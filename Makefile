@@ -81,12 +81,12 @@ fuzz-replay: install
 
 # Each of these modules changed in one place at a time: do its tests notice? Minutes of one core for each.
 MODULES =
-mutants: .venv/mutants
+mutants: .venv/mutation
 	PYTHONPATH=tests $(BIN)/python -m mutation.run $(MODULES)
 
 # What only these commands need, from a lock file of its own.
-.venv/fuzz .venv/mutants: .venv/%: .venv/installed requirements-%.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-$*.lock
+.venv/fuzz .venv/mutation: .venv/%: .venv/installed tests/%/requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement tests/$*/requirements.lock
 	@touch $@
 
 format: install
@@ -99,8 +99,8 @@ COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-heade
 lock: install
 	$(COMPILE) --extra dev --upgrade --output-file requirements.lock pyproject.toml
 	$(COMPILE) --extra build --constraint requirements.lock --no-annotate --output-file requirements-server.lock pyproject.toml
-	$(COMPILE) --extra fuzz --constraint requirements.lock --no-annotate --upgrade-package atheris --output-file requirements-fuzz.lock pyproject.toml
-	$(COMPILE) --extra mutants --constraint requirements.lock --no-annotate --upgrade-package mutmut --output-file requirements-mutants.lock pyproject.toml
+	$(COMPILE) --extra fuzz --constraint requirements.lock --no-annotate --upgrade-package atheris --output-file tests/fuzz/requirements.lock pyproject.toml
+	$(COMPILE) --extra mutants --constraint requirements.lock --no-annotate --upgrade-package mutmut --output-file tests/mutation/requirements.lock pyproject.toml
 
 clean:
 	rm -rf .venv tests/clients/node_modules

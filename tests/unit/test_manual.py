@@ -39,6 +39,7 @@ SECTIONS = {
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+AROUND = [ROOT / name for name in ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "bench/README.md")]
 
 
 def text_of(page: Path) -> str:
@@ -303,7 +304,7 @@ def anchors(page: Path) -> set[str]:
     return {re.sub("[^a-z0-9 _-]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("page", PAGES, ids=[page.name for page in PAGES])
+@pytest.mark.parametrize("page", [*PAGES, *AROUND], ids=lambda page: str(page.relative_to(ROOT)))
 def test_links(page: Path) -> None:
     """Every link within the repository leads to a file that is there and, on a page, to one of its headings."""
     broken = []
@@ -345,6 +346,13 @@ def test_example(service: Service) -> None:
     assert query
     shown = part("example").partition("\n\n")[2].removesuffix("```\n")
     assert service.ask(query[1]).replace("\r\n", "\n").partition("\n\n")[2] == shown
+
+
+def test_version() -> None:
+    """The answer that the manual shows is of this version, and the changes begin with it."""
+    version = tomllib.loads(text_of(ROOT / "pyproject.toml"))["project"]["version"]
+    assert f"# Version: whoisd {version}\n" in part("example")
+    assert re.findall(r"^## ([0-9.]+)", text_of(ROOT / "CHANGELOG.md"), re.MULTILINE)[0] == version
 
 
 @pytest.mark.skipif(bool(missing("whois")), reason=missing("whois"))

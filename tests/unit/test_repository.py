@@ -44,7 +44,11 @@ MUTMUT = "libcst linkify-it-py mdit-py-plugins mutmut pyyaml pyyaml-ft setprocti
 
 @pytest.mark.parametrize(
     ("name", "besides"),
-    [("requirements-server.lock", ""), ("requirements-fuzz.lock", "atheris"), ("requirements-mutants.lock", MUTMUT)],
+    [
+        ("requirements-server.lock", ""),
+        ("tests/fuzz/requirements.lock", "atheris"),
+        ("tests/mutation/requirements.lock", MUTMUT),
+    ],
 )
 def test_lock_files_agree(name: str, besides: str) -> None:
     """What a server is installed from, what is fuzzed, what is mutated: all is what is tested, by version and hash."""
