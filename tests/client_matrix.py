@@ -65,13 +65,18 @@ CASES: Final = {
     "unknown": Case("findes-ikke.dk", "No entries found for the selected source.", Verdict.FREE),
     "no domain name": Case(
         "eksempel_.dk",
-        "# This is not a domain name: a label has a character that .dk names do not have.",
+        "# This is not a domain name, for a label has a character that .dk names do not have.",
         Verdict.TEXT,
     ),
     "refused for its rate, or a ban": Case(
-        "punktum.dk", "Too many requests. Rate limit exceeded, try again later.", Verdict.TEXT, Server.LIMITED
+        "punktum.dk", "WHOIS LIMIT EXCEEDED. Too many requests, try again later.", Verdict.TEXT, Server.LIMITED
     ),
-    "database stopped": Case("punktum.dk", "Temporary failure. Please try again later.", Verdict.TEXT, Server.STOPPED),
+    "database stopped": Case(
+        "punktum.dk",
+        "WHOIS time limit exceeded. Temporary failure, please try again later.",
+        Verdict.TEXT,
+        Server.STOPPED,
+    ),
 }
 
 

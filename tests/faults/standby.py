@@ -19,7 +19,7 @@ from support import PATIENCE, Service, until
 from whoisd.sandbox.postgres import Cluster
 from whoisd.sandbox.sandbox import DATABASE
 
-TEMPORARY_FAILURE: Final = b"Temporary failure. Please try again later.\r\n"
+TEMPORARY_FAILURE: Final = b"WHOIS time limit exceeded. Temporary failure, please try again later.\r\n"
 RECOVERY: Final = 3.0  # seconds from the end of a fault to the last failure that it may cause
 LONGEST: Final = 3.0  # seconds that any query may take: the deadline is 1.5, and the machine may be busy
 QUERIES: Final = (

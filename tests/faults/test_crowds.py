@@ -22,7 +22,7 @@ from whoisd.answers import notices
 from whoisd.limits.memory import LEDGER_SIZE
 
 QUERY: Final = b"eksempel.dk\r\n"
-REFUSED: Final = b"Too many requests. Rate limit exceeded, try again later.\r\n# Retry after "
+REFUSED: Final = b"WHOIS LIMIT EXCEEDED. Too many requests, try again later.\r\n# Too many connections. Retry after "
 
 
 def resident(pid: int) -> int:

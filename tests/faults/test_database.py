@@ -289,6 +289,6 @@ def test_only_answered_queries_are_charged(postgresql: Cluster) -> None:
         while got[-1] == right and len(got) < 20:
             got.append(service.exchange(QUERY, source))
         took = time.monotonic() - begun
-    assert got[-1].startswith(b"Too many requests. ")
+    assert got[-1].startswith(b"WHOIS LIMIT EXCEEDED. ")
     assert 5 <= len(got) - 2 <= 5 + took
     assert service.events("query.failed")[0]["outcome"] == "temporary_failure"

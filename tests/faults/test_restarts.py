@@ -268,7 +268,7 @@ def test_connections_of_the_dead_are_given_back(sandbox_database: Database) -> N
             with ExitStack() as held:
                 clients = [held.enter_context(service.connect()) for _ in range(5)]
                 service.wait_for_figure(5, "whoisd_connections_open")
-                assert service.exchange(QUERIES[0]).startswith(b"Too many requests. ")
+                assert service.exchange(QUERIES[0]).startswith(b"WHOIS LIMIT EXCEEDED. ")
                 service.wait_for_figure(5, "whoisd_connections_open")
                 workers = [pid for name, pid in service.pids().items() if name.startswith("worker")]
                 assert sum(kill(pid, service.port) for pid in workers) == 5

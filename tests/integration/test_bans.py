@@ -13,7 +13,7 @@ from support import Database, Service, run_whoisd
 pytestmark = pytest.mark.alone  # rates and bans pass with time
 
 QUERY: Final = b"eksempel.dk\r\n"
-REFUSED: Final = b"Too many requests. Rate limit exceeded, try again later.\r\n# Retry after "
+REFUSED: Final = b"WHOIS LIMIT EXCEEDED. Too many requests, try again later.\r\n# Too many connections. Retry after "
 BURST: Final = 3
 WORKERS: Final = 3
 

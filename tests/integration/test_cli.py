@@ -139,7 +139,7 @@ def test_query_prints_what_the_server_answers(sandbox_database: Database, servic
     ("words", "text"),
     [
         ([b"--show", b"eksempel.dk"], b"# The query has an unknown option. Send HELP to read which there are.\r\n"),
-        ([b"eksempel..dk"], b"# This is not a domain name: a label is empty.\r\n"),
+        ([b"eksempel..dk"], b"# This is not a domain name, for a label is empty.\r\n"),
     ],
 )
 def test_query_that_is_refused(sandbox_database: Database, words: list[bytes], text: bytes) -> None:
@@ -160,7 +160,7 @@ def test_query_says_why_an_email_is_withheld(sandbox_database: Database) -> None
 def test_query_without_the_database() -> None:
     """Where the database does not answer, `query` prints what a client would get, exits with 1 and logs no password."""
     ran = query(NOWHERE, b"eksempel.dk")
-    assert (ran.returncode, ran.stdout) == (1, b"Temporary failure. Please try again later.\r\n")
+    assert (ran.returncode, ran.stdout) == (1, b"WHOIS time limit exceeded. Temporary failure, please try again later.\r\n")
     assert json.loads(ran.stderr.splitlines()[-1])["fault"] == "FileNotFoundError: No such file or directory"
     assert b"Traceback" not in ran.stderr
     assert b"hunter2" not in ran.stderr

@@ -475,7 +475,7 @@ REFUSED = [
     (ACCOUNT, "registrant:ukendt", "registrant:UKENDT: there is no such object"),
     (ACCOUNT, "domain:ns1.q-beta.dk", "object: must be one label and .dk"),
     (ACCOUNT, "host:q", "object: must have at least two labels"),
-    (ACCOUNT, "q-beta..dk", "object: This is not a domain name: a label is empty."),
+    (ACCOUNT, "q-beta..dk", "object: This is not a domain name, for a label is empty."),
     (ACCOUNT, "zone:q.dk", "object: must be domain:NAME, registrant:HANDLE, host:NAME, or the name or handle alone"),
 ]
 

@@ -23,7 +23,7 @@ BAD_HEADER: Final = notices.BAD_PROXY_HEADER.replace("\n", "\r\n").encode()
 UNTRUSTED: Final = notices.UNTRUSTED_PROXY.replace("\n", "\r\n").encode()
 PROMPTLY: Final = 4.0  # seconds, where the deadline is 10
 JUNK: Final = b"x" * 200_000
-BANNED: Final = b"Too many requests. Rate limit exceeded, try again later.\r\n# Retry after "
+BANNED: Final = b"WHOIS LIMIT EXCEEDED. Too many requests, try again later.\r\n# Too many connections. Retry after "
 
 # Behind a balancer, whose addresses are 127.1.0.0/16; and plain.
 LISTEN: Final = [

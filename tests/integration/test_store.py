@@ -34,7 +34,7 @@ from whoisd.registry.loader import load
 from whoisd.sandbox.postgres import Cluster, temporary_folder
 from whoisd.sandbox.sandbox import DATABASE, prepare
 
-TEMPORARY_FAILURE = "Temporary failure. Please try again later.\r\n"
+TEMPORARY_FAILURE = "WHOIS time limit exceeded. Temporary failure, please try again later.\r\n"
 
 pytestmark = pytest.mark.alone  # lookups have deadlines of a second and less
 

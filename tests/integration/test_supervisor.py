@@ -224,7 +224,7 @@ def test_file_of_limits_that_is_cut_off(sandbox_database: Database, tmp_path: Pa
         service.wait_for_event("limits.renewed")
         service.wait_for_event("server.ready", 2)
         assert service.exchange(QUERY).endswith(ENDS_WITH)
-        assert service.exchange(QUERY).startswith(b"Too many requests.")
+        assert service.exchange(QUERY).startswith(b"WHOIS LIMIT EXCEEDED. ")
         assert file.stat().st_size == LEDGER_SIZE
         assert service.figures().sum("whoisd_bans_in_force", scope="source") == 1
 

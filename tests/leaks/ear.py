@@ -9,7 +9,7 @@ from leaks.registry import Field, Registry
 from leaks.search import Search
 
 EMAILS: Final = (Field.EMAIL, Field.SECONDARY_EMAIL)
-FAILURE: Final = b"Temporary failure. Please try again later.\r\n"
+FAILURE: Final = b"WHOIS time limit exceeded. Temporary failure, please try again later.\r\n"
 
 
 class Ear:

@@ -18,13 +18,13 @@ WORDS = st.sampled_from(
 SHORT_LINES = (st.lists(WORDS, max_size=4) | st.lists(WORDS | st.binary(max_size=20), max_size=4)).map(b" ".join)
 ABOUT_THE_LIMIT = st.integers(LINE_LIMIT - 3, LINE_LIMIT + 5).map(b"a".__mul__)
 TEXT_LINES = st.text(st.sampled_from("\t abc-=.æøå"), max_size=LINE_LIMIT).map(lambda text: text.encode("latin-1"))
-LINE_ENDS = st.sampled_from([b"\n", b"\r\n"])
+LINE_ENDS = st.sampled_from([b"\n", b"\r\n", b"\r", b"\r\0", b"\r\r\n"])
 
 
 @st.composite
 def chunks(draw: st.DrawFn, lines: st.SearchStrategy[bytes]) -> tuple[bytes, list[bytes]]:
-    """Draw a line with no newline in it, and that line with its end, cut into pieces."""
-    line = draw(lines).replace(b"\n", b"")
+    """Draw a line with no end in it, and that line with its end, cut into pieces."""
+    line = draw(lines).replace(b"\n", b"").replace(b"\r", b"")
     sent = line + draw(LINE_ENDS)
     cuts = sorted(draw(st.sets(st.integers(1, len(sent)), max_size=8)) | {0, len(sent)})
     return line, [sent[start:end] for start, end in pairwise(cuts)]

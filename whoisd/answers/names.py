@@ -14,6 +14,7 @@ registry has rules of its own, may decode to any.
 import re
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 
 import idna
 
@@ -48,7 +49,10 @@ def parse_name(text: str) -> DomainName:
     # NFC first (RFC 5891, 5.2): a decomposed é is é, and nothing but a canonical equivalent becomes a letter of ours.
     text = unicodedata.normalize("NFC", text).lower()
     text = text.removesuffix(".")
-    if len(text) <= LONGEST_NAME and _PLAIN.fullmatch(text):
+    # Length first, work after: a name only grows as it is encoded, and to decode an A-label takes as long as a whole answer.
+    if len(text) > LONGEST_NAME:
+        raise InvalidName(NameFault.LONG_NAME)
+    if _PLAIN.fullmatch(text):
         return DomainName(text, text)
     labels = [_parse_label(label) for label in text.split(".")]
     name = DomainName(".".join(a for a, _ in labels), ".".join(u for _, u in labels))
@@ -82,6 +86,8 @@ def _parse_label(label: str) -> tuple[str, str]:
         raise InvalidName(NameFault.CHARACTER)
     if label[2:4] == "--" and not label.startswith("xn--"):
         raise InvalidName(NameFault.RESERVED_HYPHENS)
+    if len(label) > LONGEST_LABEL:
+        raise InvalidName(NameFault.LONG_LABEL)
     ascii_form = label if label.isascii() else "xn--" + label.encode("punycode").decode("ascii")
     if len(ascii_form) > LONGEST_LABEL:
         raise InvalidName(NameFault.LONG_LABEL)
@@ -90,10 +96,11 @@ def _parse_label(label: str) -> tuple[str, str]:
     return ascii_form, _u_label(ascii_form) if label.startswith("xn--") else label
 
 
+@lru_cache(maxsize=4096)  # a name has room for thirty A-labels, and whoever sends such a name sends it again
 def _u_label(a_label: str) -> str:
     try:
-        u_label = idna.ulabel(a_label)
-        if idna.alabel(u_label).decode("ascii") == a_label:
+        u_label = a_label.removeprefix("xn--").encode("ascii").decode("punycode")
+        if idna.alabel(u_label).decode("ascii") == a_label:  # which judges every character of the U-label
             return u_label
     except (idna.IDNAError, UnicodeError):
         pass

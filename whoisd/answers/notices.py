@@ -1,7 +1,7 @@
 """Every sentence that a client may read, besides the fields of an answer.
 
 No notice but `NO_ENTRIES` may hold a phrase that client libraries take for an unregistered name (`PHRASES_FOR_FREE`), and
-none echoes the query, which could hold one.
+none echoes the query, which could hold one. No refusal has a colon, behind which two clients read the value of a field.
 """
 
 from collections.abc import Mapping
@@ -22,16 +22,24 @@ PHRASES_FOR_FREE: Final = (
     "available",
     "free",
     "no data found",
+    "does not exist",
+    "no such domain",
+    "nothing found",
+    "unassignable",
+    "malformed request",
     "invalid query",
     "no object found",
-    "object does not exist",
     "domain name not known",
     "domain you requested is not known",
 )
+# The same, of an answer that is short, as a refusal is.
+WORDS_FOR_FREE_ALONE: Final = ("error", "generic", "restricted")
 
 NO_ENTRIES: Final = "No entries found for the selected source.\n"
 
-TEMPORARY_FAILURE: Final = "Temporary failure. Please try again later.\n"
+# php-whois, the PHP client with the most users, takes an answer without a record for an unregistered name, unless its first
+# line begins with WHOIS and goes on with LIMIT EXCEEDED.
+TEMPORARY_FAILURE: Final = "WHOIS time limit exceeded. Temporary failure, please try again later.\n"
 
 FOOT: Final = """
 # To see the registrant too, put --show-handles before the name.
@@ -54,20 +62,20 @@ HELP: Final = """\
 """
 
 FAULTS: Final[Mapping[QueryFault | NameFault, str]] = {
-    QueryFault.TOO_LONG: "The query is too long: a line has at most 1024 bytes.",
+    QueryFault.TOO_LONG: "The query is too long, for a line has at most 1024 bytes.",
     QueryFault.NOT_TEXT: "The query is not text in the character set in force.",
     QueryFault.NO_NAME: "The query has no name. Send HELP to read how to ask.",
     QueryFault.SEVERAL_NAMES: "The query has several words where one name belongs; options stand before the name.",
     QueryFault.UNKNOWN_OPTION: "The query has an unknown option. Send HELP to read which there are.",
     QueryFault.UNKNOWN_CHARSET: "The query asks for an unknown character set. Send HELP to read which there are.",
     QueryFault.TWO_CHARSETS: "The query asks for two different character sets.",
-    NameFault.EMPTY_LABEL: "This is not a domain name: a label is empty.",
-    NameFault.LONG_LABEL: "This is not a domain name: a label is longer than 63 characters.",
-    NameFault.LONG_NAME: "This is not a domain name: it is longer than 253 characters.",
-    NameFault.OUTER_HYPHEN: "This is not a domain name: a label begins or ends with a hyphen.",
-    NameFault.RESERVED_HYPHENS: "This is not a domain name: a label has hyphens in both its third and fourth position.",
-    NameFault.CHARACTER: "This is not a domain name: a label has a character that .dk names do not have.",
-    NameFault.A_LABEL: "This is not a domain name: a label that begins with xn-- is not valid in IDNA2008.",
+    NameFault.EMPTY_LABEL: "This is not a domain name, for a label is empty.",
+    NameFault.LONG_LABEL: "This is not a domain name, for a label is longer than 63 characters.",
+    NameFault.LONG_NAME: "This is not a domain name, for it is longer than 253 characters.",
+    NameFault.OUTER_HYPHEN: "This is not a domain name, for a label begins or ends with a hyphen.",
+    NameFault.RESERVED_HYPHENS: "This is not a domain name, for a label has hyphens in both its third and fourth position.",
+    NameFault.CHARACTER: "This is not a domain name, for a label has a character that .dk names do not have.",
+    NameFault.A_LABEL: "This is not a domain name, for a label that begins with xn-- is not valid in IDNA2008.",
 }
 
 
@@ -109,11 +117,15 @@ def read_timeout(seconds: float) -> str:
 
 
 def too_many_requests(retry_after: int) -> str:
-    """Return the refusal for rate, ban or number of connections.
+    """Return the refusal for rate, ban or number of connections; `retry_after` is in whole seconds.
 
-    Its first line is the one that client libraries take for throttling; `retry_after` is in whole seconds.
+    The first line is throttling to php-whois (see `TEMPORARY_FAILURE`) and to those that look for "too many requests" or
+    "try again later"; the second begins with the only words by which Ruby's whois-parser knows it.
     """
-    return f"Too many requests. Rate limit exceeded, try again later.\n# Retry after {retry_after} seconds.\n"
+    return (
+        "WHOIS LIMIT EXCEEDED. Too many requests, try again later.\n"
+        f"# Too many connections. Retry after {retry_after} seconds.\n"
+    )
 
 
 def _comment(line: str) -> str:

@@ -1,13 +1,14 @@
 """One line to a query. Knows the grammar of .dk WHOIS queries; knows nothing of answers.
 
-    query   = [options] name | [options] "HELP"
+    query   = [options] ["domain"] name | [options] ["domain"] "HELP"
     options = *( "--charset=" charset | "--show-handles" )     any case, each followed by white space
     charset = "iso-8859-1" | "latin-1" | "latin1" | "utf-8" | "utf8"
     name    = see `names`; <label>.dk is a domain, anything else a host
 
-A line has at most 1,024 bytes and no control characters but tabs. The charset in force, of the query and of its answer,
-is the one that `--charset` names; without it, bytes that are not ASCII but valid UTF-8 are UTF-8, and all else is
-ISO 8859-1. A handle is a name of one label: it is looked up as a host, and there is none.
+A line has at most 1,024 bytes and no control characters but tabs; `wire` takes its end off. The charset in force, of the
+query and of its answer, is the one that `--charset` names; without it, bytes that are not ASCII but valid UTF-8 are UTF-8,
+and all else is ISO 8859-1. A handle is a name of one label: it is looked up as a host, and there is none. The word "domain"
+before a name, in any case, is skipped: BusyBox asks so again when an answer has no `Domain:` line, and prints the second.
 """
 
 from dataclasses import dataclass
@@ -66,7 +67,10 @@ def parse_query(line: bytes) -> Query:
     while start < len(words) and words[start].startswith(b"-"):
         start += 1
     asked_charset, show_handles = _parse_options(words[:start])
-    match words[start:]:
+    names = words[start:]
+    if len(names) > 1 and names[0].lower() == b"domain":
+        del names[0]
+    match names:
         case []:
             raise QueryError(QueryFault.NO_NAME)
         case [name]:

@@ -28,8 +28,8 @@ QUOTE_LIMIT: Final = 80  # characters quoted of a text from the command line
 LARGEST_NUMBER: Final = 1_000_000  # of each limit: milliseconds, or seconds, far below what the system calls can take
 
 # How lines of `notices` begin, and those of other versions of it: a probe may be older or newer than what it asks.
-TOO_MANY: Final = "Too many requests"
-TEMPORARY: Final = "Temporary failure"
+TOO_MANY: Final = "WHOIS LIMIT EXCEEDED"
+TEMPORARY: Final = "WHOIS time limit exceeded"
 NO_ENTRIES: Final = "No entries found"
 
 # HOST, HOST:PORT, [IPv6] or [IPv6]:PORT; a bare IPv6 address is put in brackets first.

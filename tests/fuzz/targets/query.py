@@ -18,7 +18,21 @@ from whoisd.config import DEFAULT_TERMS, IN_FORCE_FROM
 from whoisd.errors import NameFault, Outcome, QueryError, QueryFault
 
 LONGEST: Final = 2200
-WORDS: Final = (*CHARSETS, b"--charset=", b"--show-handles ", b"help", b".dk", b"xn--", b"\r\n", "æøåß".encode(), b"\t")
+WORDS: Final = (
+    *CHARSETS,
+    b"--charset=",
+    b"--show-handles ",
+    b"help",
+    b".dk",
+    b"xn--",
+    b"\r\n",
+    "æøåß".encode(),
+    b"\t",
+    b"domain ",
+    b"\xff\xfb",
+    b"\xff\xfa",
+    b"\xff\xf0",
+)
 
 _POLICY: Final = Policy(IN_FORCE_FROM, omit_withheld_email=False, operator="X", terms=DEFAULT_TERMS, version="whoisd")
 _CLIENT: Final = "2001:0db8:0000:0000:0000:0000:0000:0001"

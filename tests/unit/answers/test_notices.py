@@ -1,14 +1,19 @@
 """Every sentence that a client may read besides the fields of an answer."""
 
+import re
+
 import pytest
 
 from whoisd.answers.notices import (
+    BAD_PROXY_HEADER,
     FAULTS,
     FOOT,
     HELP,
     NO_ENTRIES,
     PHRASES_FOR_FREE,
     TEMPORARY_FAILURE,
+    UNTRUSTED_PROXY,
+    WORDS_FOR_FREE_ALONE,
     about_lines,
     head,
     read_timeout,
@@ -19,9 +24,10 @@ from whoisd.errors import NameFault, QueryFault
 
 ABOUT = about_lines("the registry", "0.1.0", "One line of terms.\n\nAnother one.", 2026)
 HEAD = head("192.0.2.7", ABOUT)
-REFUSALS = [refusal(fault) for fault in (*QueryFault, *NameFault)]
-COMMENTS = [HEAD, FOOT, HELP, read_timeout(10), *REFUSALS]
-NOTICES = [*COMMENTS, TEMPORARY_FAILURE, too_many_requests(30)]
+FAULTY = [refusal(fault) for fault in (*QueryFault, *NameFault)]
+REFUSALS = [*FAULTY, read_timeout(10), UNTRUSTED_PROXY, BAD_PROXY_HEADER, TEMPORARY_FAILURE, too_many_requests(30)]
+COMMENTS = [HEAD, FOOT, HELP, read_timeout(10), UNTRUSTED_PROXY, BAD_PROXY_HEADER, *FAULTY]
+NOTICES = [HEAD, FOOT, HELP, *REFUSALS]
 
 
 def test_no_entries_is_the_line_that_clients_test_for() -> None:
@@ -46,6 +52,12 @@ def test_no_other_notice_reads_as_free(notice: str) -> None:
         "available",
         "free",
         "no data found",
+        "does not exist",
+        "no such domain",
+        "no matching record",
+        "nothing found",
+        "unassignable",
+        "malformed request",
     ],
 )
 def test_phrases_for_free_know_what_clients_search_for(text: str) -> None:
@@ -53,7 +65,21 @@ def test_phrases_for_free_know_what_clients_search_for(text: str) -> None:
     assert any(phrase in text for phrase in PHRASES_FOR_FREE)
 
 
-@pytest.mark.parametrize("phrase", PHRASES_FOR_FREE)
+@pytest.mark.parametrize("notice", REFUSALS)
+def test_no_refusal_reads_as_free_or_as_a_record(notice: str) -> None:
+    """A refusal holds no word that makes a short answer a free name to clients, and no colon, which two take for a field."""
+    assert [word for word in WORDS_FOR_FREE_ALONE if word in notice.lower()] == []
+    assert {"error", "generic", "restricted"} == {*WORDS_FOR_FREE_ALONE}
+    assert ":" not in notice
+
+
+@pytest.mark.parametrize("notice", [TEMPORARY_FAILURE, too_many_requests(30)])
+def test_what_passes_is_throttling_to_php_whois(notice: str) -> None:
+    """To the PHP client with the most users what passes is throttling: the answer begins WHOIS ... LIMIT EXCEEDED."""
+    assert re.match(r"WHOIS .*LIMIT EXCEEDED", notice, re.IGNORECASE)
+
+
+@pytest.mark.parametrize("phrase", [*PHRASES_FOR_FREE, *WORDS_FOR_FREE_ALONE])
 def test_phrases_for_free_are_in_lower_case(phrase: str) -> None:
     """A phrase is in lower case, as the text is that it is searched in."""
     assert phrase == phrase.lower()
@@ -134,10 +160,12 @@ def test_read_timeout(seconds: float, written: str) -> None:
 
 
 def test_too_many_requests() -> None:
-    """The refusal's first line is the one that clients take for throttling; its second says when to come back."""
-    assert too_many_requests(17) == ("Too many requests. Rate limit exceeded, try again later.\n# Retry after 17 seconds.\n")
+    """The two lines are those that clients take for throttling; the second says when to come back."""
+    assert too_many_requests(17) == (
+        "WHOIS LIMIT EXCEEDED. Too many requests, try again later.\n# Too many connections. Retry after 17 seconds.\n"
+    )
 
 
 def test_temporary_failure() -> None:
     """When the data cannot be reached the answer is exactly this line."""
-    assert TEMPORARY_FAILURE == "Temporary failure. Please try again later.\n"
+    assert TEMPORARY_FAILURE == "WHOIS time limit exceeded. Temporary failure, please try again later.\n"

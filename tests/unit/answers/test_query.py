@@ -27,6 +27,13 @@ NATIONAL = DomainName("xn--5cab8c.dk", "æøå.dk")
         (b"ns1.eksempel.dk", HostQuery(DomainName("ns1.eksempel.dk", "ns1.eksempel.dk"), LATIN_1)),
         (b"--show-handles ns.example", HostQuery(DomainName("ns.example", "ns.example"), LATIN_1)),
         (b"DKHM1-DK", HostQuery(DomainName("dkhm1-dk", "dkhm1-dk"), LATIN_1)),
+        (b"domain eksempel.dk", DomainQuery(EKSEMPEL, LATIN_1, show_handles=False)),
+        (b"--show-handles DoMain\teksempel.dk", DomainQuery(EKSEMPEL, LATIN_1, show_handles=True)),
+        (b"domain ns1.eksempel.dk", HostQuery(DomainName("ns1.eksempel.dk", "ns1.eksempel.dk"), LATIN_1)),
+        (b"domain domain", HostQuery(DomainName("domain", "domain"), LATIN_1)),
+        (b"domain", HostQuery(DomainName("domain", "domain"), LATIN_1)),
+        (b"domain.dk", DomainQuery(DomainName("domain.dk", "domain.dk"), LATIN_1, show_handles=False)),
+        (b"domain help", HelpQuery(LATIN_1)),
         (b"HELP", HelpQuery(LATIN_1)),
         (b" hElp ", HelpQuery(LATIN_1)),
         (b"--charset=utf-8 help", HelpQuery(UTF_8)),
@@ -34,7 +41,7 @@ NATIONAL = DomainName("xn--5cab8c.dk", "æøå.dk")
     ],
 )
 def test_line_is_understood(line: bytes, query: Query) -> None:
-    """Options in any order and case stand before one name; one label under .dk asks for a domain, all else for a host."""
+    """Options, and the word domain, stand before one name; one label under .dk asks for a domain, all else for a host."""
     assert parse_query(line) == query
 
 
@@ -77,6 +84,9 @@ def test_charset_is_guessed_where_none_is_named(name: bytes, charset: Charset) -
         (b"a.dk b.dk", QueryFault.SEVERAL_NAMES),
         (b"help me", QueryFault.SEVERAL_NAMES),
         (b"a.dk --show-handles", QueryFault.SEVERAL_NAMES),
+        (b"domain a.dk b.dk", QueryFault.SEVERAL_NAMES),
+        (b"domain domain a.dk", QueryFault.SEVERAL_NAMES),
+        (b"a.dk domain", QueryFault.SEVERAL_NAMES),
         (b"--verbose a.dk", QueryFault.UNKNOWN_OPTION),
         (b"--show-handles=yes a.dk", QueryFault.UNKNOWN_OPTION),
         (b"--show-handle a.dk", QueryFault.UNKNOWN_OPTION),

@@ -20,17 +20,20 @@ def feed(*chunks: bytes) -> Sequence[bytes | None]:
         ([b"a.dk\n"], [b"a.dk"]),
         ([b"\r\n"], [b""]),
         ([b"\n"], [b""]),
-        ([b"a.", b"dk", b"\r", b"\n"], [None, None, None, b"a.dk"]),
+        ([b"a.", b"dk", b"\r"], [None, None, b"a.dk"]),
+        ([b"a.", b"dk", b"\n"], [None, None, b"a.dk"]),
         ([b"a\tb\n"], [b"a\tb"]),
         ([b"a.dk\r\nb.dk\r\n"], [b"a.dk"]),
         ([b"a.dk\n\x00"], [b"a.dk"]),
-        ([b"a.dk\r\r\n"], [b"a.dk\r"]),
-        ([b"a\r", b"b\n"], [None, b"a\rb"]),
+        ([b"a.dk\r\r\n"], [b"a.dk"]),
+        ([b"a.dk\r\x00"], [b"a.dk"]),
+        ([b"a.dk\rb.dk\n"], [b"a.dk"]),
+        ([b"a.dk\nb.dk\r"], [b"a.dk"]),
         ([b"\xe6\xff\x80\n"], [b"\xe6\xff\x80"]),
     ],
 )
 def test_line_ends_at_its_newline(chunks: list[bytes], lines: list[bytes | None]) -> None:
-    """A line ends at CRLF or a bare LF, in however many pieces it comes, and what follows it is not read."""
+    """A line ends at CRLF, LF, CR CR LF, CR NUL or CR, in however many pieces it comes, and what follows it is not read."""
     assert feed(*chunks) == lines
 
 
@@ -40,9 +43,54 @@ def test_what_is_not_text_is_judged_at_once(control: bytes) -> None:
     assert feed(b"a", control + b"b") == [None, b"a" + control + b"b"]
 
 
-def test_line_within_the_limit_waits_for_its_end() -> None:
-    """A line of 1,024 bytes is a line, and so is its CR when the LF comes in a packet of its own."""
-    assert feed(b"a" * 1024, b"\r", b"\n") == [None, None, b"a" * 1024]
+@pytest.mark.parametrize("end", [b"\r\n", b"\n", b"\r"])
+def test_line_within_the_limit_waits_for_its_end(end: bytes) -> None:
+    """A line of 1,024 bytes is a line, also when its end comes in a packet of its own."""
+    assert feed(b"a" * 1024, end) == [None, b"a" * 1024]
+
+
+WILL, DO, IAC, SB, SE, NOP = b"\xff\xfb", b"\xff\xfd", b"\xff", b"\xff\xfa", b"\xff\xf0", b"\xff\xf1"
+BOM = b"\xef\xbb\xbf"
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        BOM,
+        WILL + b"\x18",
+        DO + b"\x03" + WILL + b"\x1f" + NOP,
+        DO + b"\n" + WILL + b"\r",
+        SB + b"\x18\x00VT100" + SE,
+        SB + b"\x1f\x00\n\r\xff\xff" + SE + BOM,
+    ],
+)
+def test_telnet_and_byte_order_marks_are_skipped(before: bytes) -> None:
+    """Telnet's commands and a byte order mark before a query are no part of it, in however many packets they come."""
+    assert feed(before + b"a.dk\r\n") == [b"a.dk"]
+    sent = before + b"a.dk\r"
+    assert feed(*(sent[at : at + 1] for at in range(len(sent)))) == [*[None] * (len(sent) - 1), b"a.dk"]
+    buffer = LineBuffer()
+    assert buffer.feed(before + b"a.dk") is None
+    assert buffer.rest() == b"a.dk"
+
+
+@pytest.mark.parametrize(
+    "sent", [b"a" + BOM + b".dk\n", b"\xef\xbb.dk\n", b"a" + WILL + b".dk\n", b"\xff\xff.dk\n", BOM * 2 + b"\n"]
+)
+def test_only_what_stands_before_a_query_is_skipped(sent: bytes) -> None:
+    """What looks like telnet or a byte order mark elsewhere is part of the line, and there to be refused."""
+    [line] = feed(sent)
+    assert line is not None
+    assert set(line) & {0xFF, 0xEF}
+
+
+@pytest.mark.parametrize("flood", [WILL + b"\x18", NOP, SB + b"a" * 100])
+def test_endless_commands_are_too_long(flood: bytes) -> None:
+    """Commands of telnet without an end are refused as a line would be that is as long."""
+    buffer = LineBuffer()
+    lines = [buffer.feed(flood) for _ in range(1025 // len(flood) + 1)]
+    assert lines[:-1] == [None] * (len(lines) - 1)
+    assert len(lines[-1] or b"") > 1024
 
 
 @pytest.mark.parametrize("chunks", [[b"a" * 1026], [b"a" * 1024, b"aa"], [b"a" * 1000, b"a" * 1000], [b"a" * 100_000]])
@@ -68,7 +116,7 @@ def test_buffer_holds_no_more_than_it_can_judge() -> None:
 
 
 @pytest.mark.parametrize(
-    ("chunks", "line"), [([b"a.dk"], b"a.dk"), ([b"a.", b"dk"], b"a.dk"), ([b"a.dk\r"], b"a.dk"), ([], b"")]
+    ("chunks", "line"), [([b"a.dk"], b"a.dk"), ([b"a.", b"dk"], b"a.dk"), ([b"\xff"], b"\xff"), ([], b"")]
 )
 def test_end_of_input_ends_the_line(chunks: list[bytes], line: bytes) -> None:
     """What came before the client's half-close is the line."""
