@@ -23,7 +23,7 @@ from structlog.testing import capture_logs
 from support import PATIENCE, WHOISD, Database, Service, environment, fields, receive
 
 from whoisd.answers.disclosure import publish_email
-from whoisd.answers.model import CvrForm, DomainStatus, Host, IdStatus, RegistrantKind
+from whoisd.answers.model import CvrForm, DomainStatus, Host, IdStatus, RegistrantKind, Registrar
 from whoisd.answers.names import parse_name
 from whoisd.answers.wire import Charset
 from whoisd.database.dsn import parse_dsn
@@ -62,7 +62,7 @@ async def test_domain(sandbox_database: Database) -> None:
         "2027-06-30",
         "2027-07-14",
     ]
-    assert domain.registrar == "Eksempelregistrator ApS"
+    assert domain.registrar == Registrar("Eksempelregistrator ApS")
     assert domain.nameservers == ("auth01.ns.dk-hostmaster.dk", "auth02.ns.dk-hostmaster.dk")
     assert (domain.registrant.kind, domain.registrant.cvr_form) == (RegistrantKind.ASSOCIATION, CvrForm.ORDINARY)
     assert (domain.registrant.email, domain.registrant.id_status) == ("post@bogstaver.example", IdStatus.DOCUMENTATION)

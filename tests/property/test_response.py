@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from whoisd.answers.disclosure import PublicDomain, PublicRegistrant, Reason, Withheld
-from whoisd.answers.model import DomainStatus, IdStatus
+from whoisd.answers.model import DomainStatus, IdStatus, RegistrantKind, Registrar
 from whoisd.answers.names import DomainName
 from whoisd.answers.response import render_domain
 from whoisd.answers.wire import Charset, encode
@@ -25,7 +25,7 @@ REGISTRANTS = st.builds(
     PublicRegistrant,
     handle=st.just(WITHHELD),
     name=VALUES,
-    address=VALUES,
+    street=st.just(WITHHELD) | st.lists(TEXTS, max_size=3).map(tuple),
     postal_code=VALUES,
     city=VALUES,
     country=VALUES,
@@ -33,6 +33,7 @@ REGISTRANTS = st.builds(
     email=st.just(WITHHELD) | TEXTS,
     email_reason=st.sampled_from(Reason),
     id_status=st.none() | st.sampled_from(IdStatus),
+    kind=st.just(WITHHELD) | st.sampled_from(RegistrantKind),
 )
 DOMAINS = st.builds(
     PublicDomain,
@@ -44,7 +45,7 @@ DOMAINS = st.builds(
     period_years=st.none() | st.sampled_from([1, 2, 3, 5]),
     vid=st.booleans(),
     dnssec=st.booleans(),
-    registrar=st.none() | TEXTS,
+    registrar=st.none() | TEXTS.map(Registrar),
     nameservers=st.lists(TEXTS, max_size=7).map(tuple),
     registrant=REGISTRANTS | st.sampled_from(Reason).map(Withheld),
 )
@@ -72,7 +73,7 @@ def plain_registrant(registrant: PublicRegistrant) -> PublicRegistrant:
     return replace(
         registrant,
         name=plain(registrant.name),
-        address=plain(registrant.address),
+        street=registrant.street if isinstance(registrant.street, Withheld) else ("x",) * any(registrant.street),
         postal_code=plain(registrant.postal_code),
         city=plain(registrant.city),
         country=plain(registrant.country),
@@ -84,7 +85,7 @@ def plain_registrant(registrant: PublicRegistrant) -> PublicRegistrant:
 def plain_domain(domain: PublicDomain) -> PublicDomain:
     return replace(
         domain,
-        registrar="x" if domain.registrar else None,
+        registrar=Registrar("x") if domain.registrar else None,
         nameservers=("x",) * len(domain.nameservers),
         registrant=plain_registrant(domain.registrant)
         if isinstance(domain.registrant, PublicRegistrant)

@@ -11,13 +11,13 @@ what the data does not settle is withheld.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from enum import StrEnum
 from functools import cache
 from typing import Final, NamedTuple
 
-from whoisd.answers.model import CvrForm, Domain, DomainStatus, IdStatus, Registrant, RegistrantKind
+from whoisd.answers.model import CvrForm, Domain, DomainStatus, IdStatus, Registrant, RegistrantKind, Registrar
 from whoisd.answers.names import DomainName, ascii_domain
 from whoisd.answers.wire import Charset
 from whoisd.errors import InvalidName
@@ -248,7 +248,7 @@ class PublicRegistrant:
 
     handle: Withheld
     name: str | Withheld | None
-    address: str | Withheld | None
+    street: tuple[str, ...] | Withheld
     postal_code: str | Withheld | None
     city: str | Withheld | None
     country: str | Withheld | None
@@ -256,6 +256,12 @@ class PublicRegistrant:
     email: str | Withheld
     email_reason: Reason
     id_status: IdStatus | None
+    kind: RegistrantKind | Withheld
+
+    @property
+    def address(self) -> str | Withheld:
+        """The lines of the street as one."""
+        return self.street if isinstance(self.street, Withheld) else ", ".join(self.street)
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,7 +276,7 @@ class PublicDomain:
     period_years: int | None
     vid: bool
     dnssec: bool
-    registrar: str | None
+    registrar: Registrar | None
     nameservers: tuple[str, ...]
     registrant: PublicRegistrant | Withheld
 
@@ -290,11 +296,28 @@ def publish(domain: Domain, *, show_handles: bool, in_force: bool, charset: Char
         period_years=domain.period_years,
         vid=domain.vid,
         dnssec=domain.dnssec,
-        registrar=_given(domain.registrar) or None,
+        registrar=publish_registrar(domain.registrar),
         nameservers=domain.nameservers,
         registrant=publish_registrant(
             domain.status, domain.registrant, show_handles=show_handles, in_force=in_force, charset=charset
         ),
+    )
+
+
+def publish_registrar(registrar: Registrar | None) -> Registrar | None:
+    """Return what anyone may see of a registrar: its name, its abuse contact and, where that is public, the rest."""
+    if registrar is None or not (name := _given(registrar.name)):
+        return None
+    abuse_email = _address(_given(registrar.abuse_email))
+    if registrar.public is not True:
+        return Registrar(name, abuse_email=abuse_email)
+    return replace(
+        registrar,
+        name=name,
+        phone=_given(registrar.phone) or None,
+        url=_url(_given(registrar.url)),
+        email=_address(_given(registrar.email)),
+        abuse_email=abuse_email,
     )
 
 
@@ -336,12 +359,12 @@ def _registrant_section(registrant: Registrant, charset: Charset, *, in_force: b
     if registrant.address_protection is not False:
         # Name and address protection, or data that does not say: no field is shown, nor whether it is given.
         hidden = Withheld(Reason.ADDRESS_PROTECTION if registrant.address_protection else Reason.NOT_SETTLED)
-        return PublicRegistrant(_NEVER, hidden, hidden, hidden, hidden, hidden, hidden, hidden, hidden.reason, None)
+        return PublicRegistrant(_NEVER, hidden, hidden, hidden, hidden, hidden, hidden, hidden, hidden.reason, None, hidden)
     email, reason = publish_email(registrant, charset, in_force=in_force)
     return PublicRegistrant(
         handle=_NEVER,
         name=registrant.name,
-        address=", ".join(registrant.street),
+        street=registrant.street,
         postal_code=registrant.postal_code,
         city=registrant.city,
         country=registrant.country,
@@ -349,6 +372,7 @@ def _registrant_section(registrant: Registrant, charset: Charset, *, in_force: b
         email=email,
         email_reason=reason,
         id_status=registrant.id_status,
+        kind=registrant.kind,
     )
 
 
@@ -372,6 +396,8 @@ def publish_email(registrant: Registrant, charset: Charset, *, in_force: bool) -
 # name, a remark, a telephone number.
 _LOCAL_PART = re.compile(r"[^\s,:;<>()]+")
 _MAIL_DOMAIN = re.compile("[A-Za-z0-9-]+([.][A-Za-z0-9-]+)+")
+# What a page may link to: of no other scheme, and with nothing in it that ends an attribute.
+_URL = re.compile(r"""https?://[^\s"'<>\\^`{|}]+""")
 
 
 def _address(email: str) -> str | None:
@@ -384,6 +410,11 @@ def _address(email: str) -> str | None:
     except InvalidName:
         return None
     return f"{local}@{domain}" if _MAIL_DOMAIN.fullmatch(domain) else None
+
+
+def _url(text: str) -> str | None:
+    """Return a URL of the web, or None for any other text."""
+    return text if _URL.fullmatch(text) and text.isprintable() else None
 
 
 def _given(value: str | None) -> str:

@@ -79,6 +79,22 @@ class Registrant:
 
 
 @dataclass(frozen=True, slots=True)
+class Registrar:
+    """A registrar, and how to reach it. `public` is whether all but its name and abuse contact may be shown too."""
+
+    name: str
+    public: bool = False
+    street: tuple[str, ...] = ()
+    postal_code: str | None = None
+    city: str | None = None
+    country: str | None = None
+    phone: str | None = None
+    url: str | None = None
+    email: str | None = None
+    abuse_email: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Domain:
     """All we know of a domain. Dates are in the registry's local time (Europe/Copenhagen)."""
 
@@ -90,7 +106,7 @@ class Domain:
     period_years: int | None
     vid: bool
     dnssec: bool
-    registrar: str | None
+    registrar: Registrar | None  # None under registrant management
     nameservers: tuple[str, ...]
     registrant: Registrant
 

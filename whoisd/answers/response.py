@@ -58,7 +58,7 @@ Glue:                 {"Being spooled" if host.glue else "Not being spooled"}
 
 
 def _domain_section(domain: PublicDomain) -> str:
-    registrar = f"Registrar:            {_shown(domain.registrar)}\n" if domain.registrar else ""
+    registrar = f"Registrar:            {_shown(domain.registrar.name)}\n" if domain.registrar else ""
     delete_date = f"Delete date:          {_date(domain.delete_date)}\n" if domain.delete_date else ""
     return f"""\
 Domain:               {_shown(domain.name.unicode)}

@@ -22,7 +22,7 @@ from typing import Any, Final
 import asyncpg
 import structlog
 
-from whoisd.answers.model import CvrForm, Domain, DomainStatus, Found, Host, IdStatus, Registrant, RegistrantKind
+from whoisd.answers.model import CvrForm, Domain, DomainStatus, Found, Host, IdStatus, Registrant, RegistrantKind, Registrar
 from whoisd.answers.names import DomainName
 from whoisd.answers.query import DomainQuery, HostQuery
 from whoisd.database.dsn import Dsn, is_standby
@@ -538,10 +538,15 @@ def _domain(name: DomainName, row: Any) -> Domain:
         period_years=_years(row["period_years"]),
         vid=_flag(row["vid"]),
         dnssec=_flag(row["dnssec"]),
-        registrar=row["registrar"],
+        registrar=_registrar(row),
         nameservers=_texts(row["nameservers"]),
         registrant=registrant_of(row),
     )
+
+
+def _registrar(row: Any) -> Registrar | None:
+    """Return the registrar of a row, or None under registrant management."""
+    return None if row["registrar"] is None else Registrar(row["registrar"])
 
 
 def registrant_of(row: Any) -> Registrant:

@@ -25,9 +25,10 @@ from whoisd.answers.disclosure import (
     publish,
     publish_email,
     publish_registrant,
+    publish_registrar,
     verdict_of,
 )
-from whoisd.answers.model import CvrForm, DomainStatus, IdStatus, Registrant, RegistrantKind
+from whoisd.answers.model import CvrForm, DomainStatus, IdStatus, Registrant, RegistrantKind, Registrar
 from whoisd.answers.names import DomainName
 from whoisd.answers.response import REDACTED, render_domain
 from whoisd.answers.wire import Charset, encode
@@ -279,7 +280,9 @@ def test_what_no_address_has(email: str, character: str) -> None:
 def test_everything_else_is_published_as_it_is() -> None:
     """Of a domain and its registrant all is passed on as it is, but for the handle and the emails."""
     who = registrant(street=("Eksempelvej 1", "2. tv."), id_status=IdStatus.REGISTRAR, secondary_email="s@a.example")
-    whole = replace(domain(who), delete_date=date(2027, 1, 14), period_years=5, vid=True, dnssec=True, registrar=" A/S ")
+    whole = replace(
+        domain(who), delete_date=date(2027, 1, 14), period_years=5, vid=True, dnssec=True, registrar=Registrar(" A/S ")
+    )
     public = publish(whole, show_handles=True, in_force=True, charset=Charset.UTF_8)
     assert public == PublicDomain(
         name=NAME,
@@ -290,12 +293,12 @@ def test_everything_else_is_published_as_it_is() -> None:
         period_years=5,
         vid=True,
         dnssec=True,
-        registrar="A/S",
+        registrar=Registrar("A/S"),
         nameservers=("ns1.example.net", "ns2.example.net"),
         registrant=PublicRegistrant(
             handle=Withheld(Reason.NEVER_SHOWN),
             name="Eksempel ApS",
-            address="Eksempelvej 1, 2. tv.",
+            street=("Eksempelvej 1", "2. tv."),
             postal_code="2300",
             city="København S",
             country="DK",
@@ -303,6 +306,7 @@ def test_everything_else_is_published_as_it_is() -> None:
             email="s@a.example",
             email_reason=Reason.LOCKED_TO_CVR,
             id_status=IdStatus.REGISTRAR,
+            kind=RegistrantKind.COMPANY,
         ),
     )
 
@@ -311,7 +315,10 @@ def test_everything_else_is_published_as_it_is() -> None:
 def test_what_is_not_given_is_none(blank: str | None) -> None:
     """A registrar and a phone that are absent or blank are published as none."""
     public = publish(
-        replace(domain(registrant(phone=blank)), registrar=blank), show_handles=True, in_force=True, charset=Charset.UTF_8
+        replace(domain(registrant(phone=blank)), registrar=blank if blank is None else Registrar(blank)),
+        show_handles=True,
+        in_force=True,
+        charset=Charset.UTF_8,
     )
     assert isinstance(public.registrant, PublicRegistrant)
     assert (public.registrar, public.registrant.phone) == (None, None)
@@ -324,8 +331,42 @@ def test_protected_section(protection: bool | None, reason: Reason) -> None:
     public = publish(domain(who), show_handles=True, in_force=True, charset=Charset.UTF_8)
     hidden = Withheld(reason)
     assert public.registrant == PublicRegistrant(
-        Withheld(Reason.NEVER_SHOWN), hidden, hidden, hidden, hidden, hidden, hidden, hidden, reason, None
+        Withheld(Reason.NEVER_SHOWN), hidden, hidden, hidden, hidden, hidden, hidden, hidden, reason, None, hidden
     )
+
+
+WHOLE_REGISTRAR = Registrar(
+    name="Registrar A/S",
+    public=True,
+    street=("Registrarvej 1",),
+    postal_code="2300",
+    city="København S",
+    country="DK",
+    phone="+45 00113322",
+    url="https://registrar.example/da?x=1#y",
+    email="kunder@registrar.example",
+    abuse_email="misbrug@registrar.example",
+)
+
+
+def test_registrar_that_is_public() -> None:
+    """Of a registrar whose contact is public all is published as it is."""
+    assert publish_registrar(WHOLE_REGISTRAR) == WHOLE_REGISTRAR
+
+
+@pytest.mark.parametrize("public", [False, None])
+def test_registrar_that_is_not_public(public: Any) -> None:
+    """Of any other registrar the name and the abuse contact are published, and nothing else."""
+    published = publish_registrar(replace(WHOLE_REGISTRAR, public=public))
+    assert published == Registrar("Registrar A/S", abuse_email="misbrug@registrar.example")
+
+
+@pytest.mark.parametrize("url", ["javascript:alert(1)", 'https://a.example/"x', "https://a b", "//a.example", " ", None])
+def test_registrar_url_that_is_none(url: str | None) -> None:
+    """What a page could not link to without harm is no URL."""
+    published = publish_registrar(replace(WHOLE_REGISTRAR, url=url, email="no address", abuse_email=" "))
+    assert published
+    assert (published.url, published.email, published.abuse_email) == (None, None, None)
 
 
 # --- all combinations --------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ from whoisd.answers.disclosure import (
     publish,
 )
 from whoisd.answers.explain import FACTS, SENTENCES, _number, explain, explain_host, explain_registrant
-from whoisd.answers.model import CvrForm, Domain, DomainStatus, Host, IdStatus, Registrant, RegistrantKind
+from whoisd.answers.model import CvrForm, Domain, DomainStatus, Host, IdStatus, Registrant, RegistrantKind, Registrar
 from whoisd.answers.names import DomainName, parse_name
 from whoisd.answers.response import NOT_GIVEN, REDACTED, render_domain
 from whoisd.answers.wire import Charset
@@ -71,7 +71,7 @@ LABELS = (
     *("Handle", "Name", "Address", "Postalcode", "City", "Country", "Phone", "Email", "ID status"),
 )
 
-domain = partial(support.domain, name=DomainName("xn--5cab8c.dk", "æøå.dk"), registrar="All Things DK Domains")
+domain = partial(support.domain, name=DomainName("xn--5cab8c.dk", "æøå.dk"), registrar=Registrar("All Things DK Domains"))
 
 
 def text_of(about: Domain, charset: Charset = Charset.UTF_8, now: datetime = NOW) -> str:
@@ -494,7 +494,12 @@ def sole_proprietorship() -> Domain:
 
 
 def suspended() -> Domain:
-    odd: dict[str, Any] = {"registered": None, "registrar": " ", "delete_date": date(2027, 1, 2), "period_years": None}
+    odd: dict[str, Any] = {
+        "registered": None,
+        "registrar": Registrar(" "),
+        "delete_date": date(2027, 1, 2),
+        "period_years": None,
+    }
     return replace(domain(registrant(), DomainStatus.DEACTIVATED), **odd, nameservers=())
 
 

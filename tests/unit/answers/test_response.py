@@ -6,7 +6,7 @@ from datetime import date
 import pytest
 
 from whoisd.answers.disclosure import PublicDomain, PublicRegistrant, Reason, Withheld
-from whoisd.answers.model import DomainStatus, Host, IdStatus
+from whoisd.answers.model import DomainStatus, Host, IdStatus, RegistrantKind, Registrar
 from whoisd.answers.names import DomainName
 from whoisd.answers.notices import FOOT
 from whoisd.answers.response import render_domain, render_host
@@ -17,7 +17,7 @@ HIDDEN = Withheld(Reason.ADDRESS_PROTECTION)
 REGISTRANT = PublicRegistrant(
     handle=NEVER,
     name="Eksempel ApS",
-    address="Eksempelvej 1, 2. tv.",
+    street=("Eksempelvej 1", "2. tv."),
     postal_code="2300",
     city="København S",
     country="DK",
@@ -25,6 +25,7 @@ REGISTRANT = PublicRegistrant(
     email="info@eksempel.example",
     email_reason=Reason.LOCKED_TO_CVR,
     id_status=IdStatus.ELECTRONIC_ID,
+    kind=RegistrantKind.COMPANY,
 )
 DOMAIN = PublicDomain(
     name=DomainName("xn--5cab8c.dk", "æøå.dk"),
@@ -35,7 +36,7 @@ DOMAIN = PublicDomain(
     period_years=1,
     vid=False,
     dnssec=True,
-    registrar="Eksempel Registrar A/S",
+    registrar=Registrar("Eksempel Registrar A/S"),
     nameservers=("ns2.example.net", "ns1.example.net"),
     registrant=REGISTRANT,
 )
@@ -130,10 +131,11 @@ def test_words_for_id_status(id_status: IdStatus, words: str) -> None:
 
 
 SIX = ["Handle", "Name", "Address", "Postalcode", "City", "Country"]
-NOTHING = PublicRegistrant(NEVER, None, None, None, None, None, None, NEVER, Reason.NOT_SETTLED, None)
-BLANK = PublicRegistrant(NEVER, "", " ", "\t", "\n", "\N{NO-BREAK SPACE}", "", NEVER, Reason.NOT_SETTLED, None)
-PROTECTED = PublicRegistrant(NEVER, HIDDEN, HIDDEN, HIDDEN, HIDDEN, HIDDEN, HIDDEN, HIDDEN, HIDDEN.reason, None)
-FORGED = replace(REGISTRANT, name="x\nAddress: y", address="x\r\nCity: y", city="x\x85Country: y")
+UNKNOWN = RegistrantKind.UNKNOWN
+NOTHING = PublicRegistrant(NEVER, None, (), None, None, None, None, NEVER, Reason.NOT_SETTLED, None, UNKNOWN)
+BLANK = PublicRegistrant(NEVER, "", (" ",), "\t", "\n", "\N{NO-BREAK SPACE}", "", NEVER, Reason.NOT_SETTLED, None, UNKNOWN)
+PROTECTED = PublicRegistrant(NEVER, HIDDEN, HIDDEN, HIDDEN, HIDDEN, HIDDEN, HIDDEN, HIDDEN, HIDDEN.reason, None, HIDDEN)
+FORGED = replace(REGISTRANT, name="x\nAddress: y", street=("x\r\nCity: y",), city="x\x85Country: y")
 
 
 @pytest.mark.parametrize("registrant", [REGISTRANT, NOTHING, BLANK, PROTECTED, FORGED])
@@ -233,7 +235,7 @@ def test_control_characters_in_every_other_value() -> None:
     """Registrar, host names and email are cleansed as any value is."""
     forged = replace(
         DOMAIN,
-        registrar="a\nStatus: b",
+        registrar=Registrar("a\nStatus: b"),
         nameservers=("a\r\nb",),
         registrant=replace(REGISTRANT, email="a\nb@c", phone="1\x0b2"),
     )
