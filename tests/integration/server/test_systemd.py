@@ -33,7 +33,7 @@ from whoisd.config import Settings, load_settings
 from whoisd.server.sockets import BACKLOG, SPARE_DESCRIPTORS
 from whoisd.server.supervisor import CUT_AFTER
 
-ROOT: Final = Path(__file__).parents[2]
+ROOT: Final = Path(__file__).parents[3]
 UNITS: Final = ROOT / "systemd"
 SERVICES: Final = ("whoisd.service", "whoisd-migrate.service")
 EXAMPLE: Final = UNITS / "whoisd.toml"

@@ -23,7 +23,7 @@ from whoisd.answers.disclosure import Reason
 from whoisd.errors import SandboxError
 from whoisd.sandbox.postgres import Cluster, temporary_folder
 
-SANDBOX = Path(__file__).parents[2] / "sql" / "sandbox.jsonl"
+SANDBOX = Path(__file__).parents[3] / "sql" / "sandbox.jsonl"
 
 Running = tuple[subprocess.Popen[str], int, str]
 

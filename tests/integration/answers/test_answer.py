@@ -21,7 +21,7 @@ from whoisd.config import DEFAULT_TERMS, IN_FORCE_FROM
 from whoisd.database.dsn import parse_dsn
 from whoisd.database.store import Store
 
-GOLDEN: Final = Path(__file__).parents[1] / "golden"
+GOLDEN: Final = Path(__file__).parents[2] / "golden"
 CLIENT: Final = ip_address("192.0.2.7")
 NOW: Final = datetime(2026, 7, 1, 12, 0, tzinfo=UTC)
 POLICY: Final = Policy(
