@@ -6,11 +6,13 @@ No message quotes a value: it may hold a password.
 """
 
 import json
+import math
 import os
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
+from importlib.metadata import version
 from ipaddress import IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
@@ -27,10 +29,12 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
+from whoisd.answers.answer import Policy
 from whoisd.answers.notices import PHRASES_FOR_FREE
 from whoisd.database.dsn import Dsn, parse_dsn
 from whoisd.errors import ConfigError, DsnError
-from whoisd.limits.sources import MOST_NAMED, MOST_WORKERS, Network
+from whoisd.limits.sources import MOST_NAMED, MOST_WORKERS, Allowance, Named, Network
+from whoisd.limits.sources import Limits as Quotas
 
 DEFAULT_FILE: Final = Path("/etc/whoisd/whoisd.toml")
 ENV_PREFIX: Final = "WHOISD_"
@@ -338,6 +342,32 @@ class Settings(BaseSettings):
         _check_networks(self.network, self.server.max_connections)
         return self
 
+    @property
+    def policy(self) -> Policy:
+        """The part that answers depend on."""
+        return Policy(
+            in_force_from=self.disclosure.in_force_from,
+            omit_withheld_email=self.disclosure.withheld_email == "omitted",
+            operator=self.answer.operator,
+            terms=self.answer.terms,
+            version=f"whoisd {version('whoisd')}",
+        )
+
+    def quotas(self, numbers: Mapping[str, int]) -> Quotas:
+        """Return what clients are held to; `numbers` are those of the named networks, by their names."""
+        limits = self.limits
+        return Quotas(
+            source=_allowance(limits.rate, limits.burst),
+            source_connections=limits.connections,
+            network=_allowance(limits.network_rate, limits.network_burst),
+            network_connections=limits.network_connections,
+            connections=self.server.max_connections,
+            named=tuple(
+                Named(numbers[it.name], it.name, it.cidrs, _allowance(it.rate, it.burst), it.connections)
+                for it in self.network
+            ),
+        )
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -349,6 +379,10 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Let the environment win over the file, which comes as the initial values."""
         return env_settings, init_settings
+
+
+def _allowance(rate: float | str, burst: int) -> Allowance:
+    return Allowance(math.inf if isinstance(rate, str) else rate, burst)
 
 
 def _check_listen(listen: Sequence[Listen]) -> None:

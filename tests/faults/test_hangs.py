@@ -6,7 +6,7 @@ import time
 
 from support import Database, Service
 
-from whoisd.server.supervisor import HANGS_AFTER
+from whoisd.server.fleet import HANGS_AFTER
 
 
 def test_worker_that_hangs_is_replaced(sandbox_database: Database) -> None:

@@ -19,7 +19,6 @@ from whoisd.config import Settings
 from whoisd.database.store import Store
 from whoisd.errors import Outcome, ProxyError, QueryFault
 from whoisd.server.proxy import HeaderBuffer
-from whoisd.server.worker import policy_of
 
 TIMEOUT: Final = 2.0  # seconds, of the server, to read and to write
 
@@ -84,7 +83,7 @@ class Oracle:
 
     def __init__(self, dsn: str) -> None:
         settings = Settings.model_validate({"database": {"dsn": dsn}})
-        self._policy = policy_of(settings)
+        self._policy = settings.policy
         self._store = Store(settings.database.hosts, 20.0, structlog.get_logger(), lambda _: None)
         self._known: dict[bytes, tuple[Outcome, str | None, bytes]] = {}
 

@@ -28,7 +28,7 @@ from whoisd.limits.memory import LEDGER_SIZE
 from whoisd.log import EVENTS
 from whoisd.registry import access, classification, files, loader, progress, report
 from whoisd.registry.records import RECORDS, SCHEMA
-from whoisd.server import connection, observer, proxy, sockets, supervisor
+from whoisd.server import connection, fleet, observer, proxy, sockets
 from whoisd.server.metrics import Board, BoardCollector, Findings
 
 LISTEN = "`0.0.0.0` and `::`, port 43"
@@ -156,8 +156,8 @@ def test_limits(rewrite: bool) -> None:
         ["time without a ban after which one earlier ban is forgotten", f"{sources.FORGIVEN_AFTER:,.0f} s"],
         ["sources and networks that are remembered at once", f"{sources.ENTRIES:,}, in {LEDGER_SIZE / 2**20:.0f} MiB"],
         ["workers", f"{sources.MOST_WORKERS}"],
-        ["time without a sign of life after which a worker is replaced", f"{supervisor.HANGS_AFTER:g} s"],
-        ["pause before a process that keeps dying is started again", f"up to {supervisor.LONGEST_PAUSE:g} s"],
+        ["time without a sign of life after which a worker is replaced", f"{fleet.HANGS_AFTER:g} s"],
+        ["pause before a process that keeps dying is started again", f"up to {fleet.LONGEST_PAUSE:g} s"],
         ["time for whoever asks for metrics to send the request and take the answer", f"{observer.PATIENCE:g} s"],
         ["requests for metrics at once; more are turned away", f"{observer.MOST_REQUESTS}"],
         ["length of an answer that `probe` accepts", f"{probe.ANSWER_LIMIT // 2**20} MiB"],

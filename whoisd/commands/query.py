@@ -19,7 +19,6 @@ from whoisd.config import Settings, load_settings
 from whoisd.database.store import Store
 from whoisd.errors import InvalidName, Outcome, StoreError, WhoisdError
 from whoisd.log import Logger, log_query, open_log
-from whoisd.server.worker import policy_of
 
 _FAILED: Final = {Outcome.BAD_QUERY, Outcome.TEMPORARY_FAILURE, Outcome.INTERNAL_ERROR}
 
@@ -50,7 +49,7 @@ def query_command(file: Path | None, words: tuple[str, ...]) -> None:
 async def _answer(line: bytes, settings: Settings, log: Logger) -> Answer:
     store = _store(settings, log)
     try:
-        return await answer(line, "127.0.0.1", store.find, policy_of(settings), datetime.now(UTC))
+        return await answer(line, "127.0.0.1", store.find, settings.policy, datetime.now(UTC))
     finally:
         await store.close()
 

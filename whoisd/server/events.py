@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final, NamedTuple
 
-from whoisd.server.worker import Stage
+from whoisd.server.fleet import Stage
 
 
 class Events(NamedTuple):

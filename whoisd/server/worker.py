@@ -5,20 +5,18 @@ import errno
 import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
-from importlib.metadata import version
 from socket import SOCK_STREAM, SocketType
 from time import monotonic
 from typing import Any, Final
 
 import uvloop
 
-from whoisd.answers.answer import Policy
 from whoisd.config import Settings
 from whoisd.database.store import Store
 from whoisd.limits.sources import Sources
 from whoisd.log import ClientNames, Logger, gather, log_fault
 from whoisd.server.connection import Connection, Desk
+from whoisd.server.fleet import Stage
 from whoisd.server.metrics import Tally
 from whoisd.server.poller import READABLE, Poller
 from whoisd.server.sockets import Listener, Room
@@ -32,25 +30,6 @@ _OUT_OF_SOMETHING: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENO
 
 STOP: Final = signal.SIGTERM  # the server ends: take what waits to be accepted where nobody else will
 RETIRE: Final = signal.SIGUSR1  # others go on: leave them what waits
-
-
-class Stage(IntEnum):
-    """How far a worker is."""
-
-    STARTING = 0
-    ACCEPTING = 1
-    ENDING = 2  # it accepts no more, and lets the open connections end
-
-
-def policy_of(settings: Settings) -> Policy:
-    """Return the part of the settings that answers depend on."""
-    return Policy(
-        in_force_from=settings.disclosure.in_force_from,
-        omit_withheld_email=settings.disclosure.withheld_email == "omitted",
-        operator=settings.answer.operator,
-        terms=settings.answer.terms,
-        version=f"whoisd {version('whoisd')}",
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +126,7 @@ class Worker:
         self._desk = Desk(
             settings.server,
             post.room,
-            policy_of(settings),
+            settings.policy,
             store,
             post.sources,
             post.tally,

@@ -20,7 +20,6 @@ from whoisd.answers.notices import PHRASES_FOR_FREE, about_lines
 from whoisd.answers.wire import Charset, encode
 from whoisd.config import ENV_PREFIX, Settings, load_settings
 from whoisd.errors import ConfigError
-from whoisd.server.worker import policy_of
 
 LONGEST: Final = 6000
 SECRET: Final = "hunter2"  # noqa: S105 - the password of nobody
@@ -68,7 +67,7 @@ def check(data: bytes) -> None:
             _check_faults(str(error))
             assert SECRET not in str(error) or SECRET in names or SECRET in _keys(text)
         else:
-            _check_policy(policy_of(settings))
+            _check_policy(settings.policy)
             assert settings.database.hosts.hosts
             assert b"\0" not in os.fsencode(settings.limits.file)
             assert settings.database.dsn.get_secret_value() not in repr(settings.database)

@@ -30,8 +30,8 @@ from pydantic.fields import FieldInfo
 from support import PATIENCE, WHOISD, Database, end, receive
 
 from whoisd.config import Settings, load_settings
+from whoisd.server.fleet import CUT_AFTER
 from whoisd.server.sockets import BACKLOG, SPARE_DESCRIPTORS
-from whoisd.server.supervisor import CUT_AFTER
 
 ROOT: Final = Path(__file__).parents[3]
 UNITS: Final = ROOT / "systemd"

@@ -25,7 +25,6 @@ from whoisd.log import ClientNames
 from whoisd.server import connection
 from whoisd.server.metrics import Board
 from whoisd.server.sockets import Room, open_listeners
-from whoisd.server.supervisor import limits_of
 from whoisd.server.worker import PAUSE, Acceptor, Post, Worker
 
 QUERY: Final = b"--show-handles punktum.dk\r\n"
@@ -68,7 +67,7 @@ def sources(settings: Settings) -> Sources:
     Ledger.format(memory, Secret.of(bytes(range(16))))
     ledger = Ledger(memory)
     connections = Connections(memoryview(bytearray(Connections.size(1))), 1, 0, ledger.secret)
-    return Sources(limits_of(settings, {}), ledger, connections)
+    return Sources(settings.quotas({}), ledger, connections)
 
 
 @asynccontextmanager
