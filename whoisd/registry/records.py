@@ -37,10 +37,19 @@ Fields = dict[str, Any]
 
 
 class RegistrarRecord(NamedTuple):
-    """A registrar, whose handle names its account at the registrar portal."""
+    """A registrar, whose handle names its account at the registrar portal, and how to reach it."""
 
     handle: str
     name: str
+    public: bool = False
+    street: tuple[str, ...] | list[str] = ()
+    postal_code: str | None = None
+    city: str | None = None
+    country: str | None = None
+    phone: str | None = None
+    url: str | None = None
+    email: str | None = None
+    abuse_email: str | None = None
 
 
 class RegistrantRecord(NamedTuple):
@@ -162,17 +171,27 @@ def doubts(record: Record) -> Iterator[str]:
 # --- one kind of record each ---------------------------------------------------------------------------------------
 
 
+def _registrar(fields: Fields) -> RegistrarRecord:
+    _drop_blanks(fields, ("postal_code", "city", "phone", "url", "email", "abuse_email"))
+    return RegistrarRecord(**fields)
+
+
 def _registrant(fields: Fields) -> RegistrantRecord:
-    for name in ("postal_code", "city", "phone", "secondary_email", "vat_number"):
-        value = fields.get(name)
-        if value is not None and not value.strip():
-            fields[name] = None
+    _drop_blanks(fields, ("postal_code", "city", "phone", "secondary_email", "vat_number"))
     if (form := fields.get("cvr_form")) is not None:
         fields["cvr_form"] = int(form)  # to a schema 60.0 is a whole number
     record = RegistrantRecord(**fields)
     if faults := [*_registrant_faults(record)]:
         raise ValueError("; ".join(faults))
     return record
+
+
+def _drop_blanks(fields: Fields, names: tuple[str, ...]) -> None:
+    """Let a text that is blank be one that is not given."""
+    for name in names:
+        value = fields.get(name)
+        if value is not None and not value.strip():
+            fields[name] = None
 
 
 def _registrant_faults(record: RegistrantRecord) -> Iterator[str]:
@@ -236,7 +255,7 @@ def _object_role(fields: Fields) -> ObjectRoleRecord:
 
 
 _MAKERS: Final[dict[str, Callable[[Fields], Record]]] = {
-    "registrar": lambda fields: RegistrarRecord(**fields),
+    "registrar": _registrar,
     "registrant": _registrant,
     "host": _host,
     "domain": _domain,

@@ -339,7 +339,7 @@ async def test_bad_rows(sandbox_database: Database, statement: str, values: str,
 @pytest.mark.parametrize(
     ("table", "columns"),
     [
-        ("registrar", {"handle", "name"}),
+        ("registrar", {"handle", "name", "public", "street"}),
         (
             "registrant",
             {"handle", "kind", "name", "street", "country", "email", "cvr_locked", "cvr_bankruptcy"}
@@ -437,7 +437,9 @@ async def test_upgrade_keeps_delegations(empty_database: Database) -> None:
         before = [await reader.fetch(query) for query in queries]
     await apply(empty_database, *shipped)
     async with connected(empty_database.reader) as reader:
-        assert [await reader.fetch(query) for query in queries] == before
+        after = [await reader.fetch(query) for query in queries]  # which have columns besides that are newer
+    for old, new in zip(before, after, strict=True):
+        assert [dict(row) for row in old] == [{column: row[column] for column in old[0].keys()} for row in new]  # noqa: SIM118 - of a row
     assert [row["nameservers"] for row in before[0]] == [["ns3.example.net", "ns2.a.dk", "ns1.a.dk"], []]
 
 
@@ -447,6 +449,24 @@ async def test_no_audit_trail(empty_database: Database) -> None:
         await superuser.execute("DROP SCHEMA audit CASCADE")
     with pytest.raises(MigrationError, match=r"^sql/0006_.*: there is no audit trail .* run sql/audit.sql in it"):
         await apply(empty_database)
+
+
+# --- the registrars ----------------------------------------------------------------------------------------------
+
+_CONTACT = ("street", "postal_code", "city", "country", "phone", "url", "email")
+
+
+@pytest.mark.parametrize("public", [True, False])
+async def test_registrar_in_the_view(database: Database, public: bool) -> None:
+    """How to reach a registrar leaves the database only where that is public; the abuse contact always does."""
+    await database.execute(f"UPDATE registry.registrar SET public = {public}")  # noqa: S608 - a flag of ours
+    async with connected(database.reader) as reader:
+        row = await reader.fetchrow("SELECT * FROM whois.domain WHERE name = 'eksempel.dk'")
+        other = await reader.fetchrow("SELECT * FROM whois.domain WHERE registrar IS NULL LIMIT 1")
+    assert (row["registrar"], row["registrar_public"]) == ("Eksempelregistrator ApS", public)
+    assert row["registrar_abuse_email"] == "misbrug@registrator.example"
+    assert all((row[f"registrar_{column}"] is not None) is public for column in _CONTACT)
+    assert [value for column, value in other.items() if column.startswith("registrar_") and value is not None] == []
 
 
 # --- the company forms -------------------------------------------------------------------------------------------

@@ -145,6 +145,27 @@ async def test_keeps_every_field(database: Database, tmp_path: Path) -> None:
     assert (str(row["delete_date"]), row["vid"], row["dnssec"], row["period_years"]) == ("2027-02-28", True, True, 5)
 
 
+async def test_keeps_how_to_reach_a_registrar(database: Database, tmp_path: Path) -> None:
+    """Every field of a registrar is where the server reads it, and a later record replaces them all."""
+    contact: Fields = {
+        "public": True,
+        "street": ["Registratorvej 1"],
+        "postal_code": "2300",
+        "city": "København S",
+        "country": "DK",
+        "phone": "+45 00112233",
+        "url": "https://ny.example/",
+        "email": "kunder@ny.example",
+        "abuse_email": "misbrug@ny.example",
+    }
+    await load_files(database, write(tmp_path / "a.jsonl", REGISTRAR | contact, REGISTRANT, DOMAIN))
+    row = await domain(database)
+    assert {name: row[f"registrar_{name}"] for name in contact} == contact
+    await load_files(database, write(tmp_path / "b.jsonl", REGISTRAR))
+    row = await domain(database)
+    assert {name: row[f"registrar_{name}"] for name in contact} == dict.fromkeys(contact) | {"public": False}
+
+
 async def test_replaces(database: Database, tmp_path: Path) -> None:
     """What is there under the same handle or name is replaced whole, values that are no longer given too."""
     with_phone = REGISTRANT | {"phone": "+45 00112233", "secondary_email": "anden@ny.example"}

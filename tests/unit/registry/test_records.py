@@ -52,6 +52,8 @@ OFFERED: Fields = {"type": "domain", "name": "eksempel.dk", "status": "offered_t
 
 LINE = "must be one line of text: not blank, without control characters, at most 255 characters"
 OPTIONAL = "must be one line of text without control characters, at most 255 characters, or null"
+URL = "url: must be a URL that begins with http:// or https://, at most 255 characters, or null"
+EMAIL = "must be one email address, at most 255 characters, or null"
 FORM = "must be upper-case letters and digits, in parts joined by hyphens, at most 32 characters"
 ROLES = "must be registrar, registrant, proxy, billing_contact or name_server_management"
 ALL_ROLES = "administrator, registrar, registrant, proxy, billing_contact, name_server_management"
@@ -87,8 +89,27 @@ def fault(text: bytes) -> str:
 
 
 def test_registrar() -> None:
-    """A registrar is a handle and a name."""
+    """A registrar is a handle and a name; what its record leaves out is not given, and not public."""
     assert parse(REGISTRAR) == RegistrarRecord(handle="REG-1", name="Registrar ApS")
+    assert parse(REGISTRAR).public is False
+
+
+def test_registrar_in_full() -> None:
+    """How to reach a registrar is kept as given, and what is blank is not given."""
+    contact: Fields = {
+        "public": True,
+        "street": ["Registratorvej 1", "2. sal"],
+        "postal_code": "2300",
+        "city": "København S",
+        "country": "DK",
+        "phone": "+45 00112233",
+        "url": "https://registrar.example/da?x=1#y",
+        "email": "kunder@registrar.example",
+        "abuse_email": "misbrug@registrar.example",
+    }
+    assert parse(REGISTRAR | contact)._asdict() == untyped(REGISTRAR) | contact
+    blank = dict.fromkeys(("postal_code", "city", "phone", "url", "email", "abuse_email"), " ")
+    assert parse(REGISTRAR | blank) == parse(REGISTRAR)
 
 
 def test_registrant_by_default() -> None:
@@ -229,7 +250,7 @@ def test_not_given(field: str, value: object) -> None:
         (REGISTRAR, [("name", ...)], "name: required"),
         (REGISTRAR, [("name", " ")], f"name: {LINE}"),
         (REGISTRAR, [("name", "A\nB")], f"name: {LINE}"),
-        (REGISTRAR, [("email", "a@b.example")], "email: not a field of this record"),
+        (REGISTRAR, [("fax", "+45 00112233")], "fax: not a field of this record"),
         (REGISTRANT, [("attention", "Bodil")], "attention: not a field of this record"),
         (REGISTRANT, [("handle", ...)], "handle: required"),
         (REGISTRANT, [("kind", ...)], "kind: required"),
@@ -249,6 +270,14 @@ def test_not_given(field: str, value: object) -> None:
             "sole_proprietorship: must not be true with country DK, where CVR decides",
         ),
         (REGISTRANT, [("address_protection", True)], "address_protection: only for kind individual"),
+        (REGISTRAR, [("url", "javascript:alert(1)")], URL),
+        (REGISTRAR, [("url", "https://")], URL),
+        (REGISTRAR, [("url", 'https://registrar.example/"onclick')], URL),
+        (REGISTRAR, [("email", "misbrug")], f"email: {EMAIL}"),
+        (REGISTRAR, [("abuse_email", "a@b@c.example")], f"abuse_email: {EMAIL}"),
+        (REGISTRAR, [("abuse_email", "a b@c.example")], f"abuse_email: {EMAIL}"),
+        (REGISTRAR, [("country", "dk")], "country: must be two capital letters, or null"),
+        (REGISTRAR, [("public", None)], "public: must be true or false"),
         (HOST, [("name", ...)], "name: required"),
         (HOST, [("name", "localhost")], "name: must have at least two labels"),
         (HOST, [("name", "")], f"name: {NO_NAME}a label is empty."),
@@ -432,7 +461,8 @@ def test_limits_are_inclusive() -> None:
         (REGISTRAR, [("handle", "A" * 33)], False),
         (REGISTRAR, [("name", "")], False),
         (REGISTRAR, [("name", None)], False),
-        (REGISTRAR, [("phone", "1")], False),
+        (REGISTRAR, [("phone", "1")], True),
+        (REGISTRAR, [("fax", "1")], False),
         (REGISTRANT, [], True),
         (REGISTRANT, [("kind", "public_organization")], True),
         (REGISTRANT, [("kind", "association")], True),
