@@ -25,9 +25,13 @@ import asyncpg
 from click.testing import CliRunner
 from prometheus_client.parser import text_string_to_metric_families
 
-from whoisd.answers.model import CvrForm, Domain, DomainStatus, Registrant, RegistrantKind
+from whoisd.answers.model import CvrForm, Domain, DomainStatus, Host, Registrant, RegistrantKind
 from whoisd.answers.names import DomainName
+from whoisd.answers.query import DomainQuery, HostQuery
+from whoisd.answers.wire import Charset
 from whoisd.commands.cli import main
+from whoisd.database.store import Store
+from whoisd.errors import StoreError
 from whoisd.sandbox.postgres import Cluster
 
 WHOISD: Final = Path(sys.executable).with_name("whoisd")
@@ -315,6 +319,24 @@ def fields(answer: str) -> dict[str, list[str]]:
     for line in answer.replace("\r\n", "\n").splitlines():
         if match := re.fullmatch(r"([A-Za-z ]+): +(.*)", line):
             found.setdefault(match[1], []).append(match[2])
+    return found
+
+
+async def domain_of(store: Store, name: DomainName) -> Domain | None:
+    """What the database knows of a domain. Raises `StoreError`."""
+    found = await store.find(DomainQuery(name, Charset.UTF_8, show_handles=True))
+    if isinstance(found, StoreError):
+        raise found
+    assert not isinstance(found, Host)
+    return found
+
+
+async def host_of(store: Store, name: DomainName) -> Host | None:
+    """What the database knows of a host. Raises `StoreError`."""
+    found = await store.find(HostQuery(name, Charset.UTF_8))
+    if isinstance(found, StoreError):
+        raise found
+    assert not isinstance(found, Domain)
     return found
 
 

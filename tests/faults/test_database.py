@@ -25,7 +25,7 @@ from faults.standby import (
 )
 from support import Service, until
 
-from whoisd.database.store import RETRY_PAUSE
+from whoisd.database.hosts import RETRY_PAUSE
 from whoisd.sandbox.postgres import Cluster, temporary_folder
 from whoisd.sandbox.sandbox import DATABASE, prepare
 

@@ -28,11 +28,12 @@ from faults.standby import (
     run_sql,
     thaw,
 )
-from support import PATIENCE, Service, fields, until
+from support import PATIENCE, Service, domain_of, fields, until
 
 from whoisd.answers.names import parse_name
 from whoisd.database.dsn import parse_dsn
-from whoisd.database.store import BETTER_PAUSE, Store
+from whoisd.database.hosts import BETTER_PAUSE
+from whoisd.database.store import Store
 from whoisd.sandbox.postgres import Cluster, temporary_folder
 from whoisd.sandbox.sandbox import DATABASE, prepare
 
@@ -255,19 +256,19 @@ def test_primary(pair: Pair, target: str) -> None:
 
 async def test_promoted_standby_is_none(own_pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     """With prefer-standby a standby that is promoted is left for a new one, though it kept its connections."""
-    monkeypatch.setattr("whoisd.database.store.BETTER_PAUSE", 0.2)
+    monkeypatch.setattr("whoisd.database.hosts.BETTER_PAUSE", 0.2)
     first, second = own_pair
     store = Store(parse_dsn(reader(second, first, target="prefer-standby")), DEADLINE, structlog.get_logger())
     try:
-        assert await store.domain(NAME)
+        assert await domain_of(store, NAME)
         await asyncio.to_thread(kill, first)
         assert await asyncio.to_thread(run_sql, second, "SELECT pg_promote()")
-        assert await store.domain(NAME)
+        assert await domain_of(store, NAME)
         await asyncio.to_thread(copy, second, first.directory)
         await asyncio.to_thread(first.start)
         deadline = time.monotonic() + PATIENCE
         while await asyncio.to_thread(run_sql, second, READERS):
-            assert await store.domain(NAME)
+            assert await domain_of(store, NAME)
             assert time.monotonic() < deadline
             await asyncio.sleep(0.02)
         deadline = time.monotonic() + PATIENCE

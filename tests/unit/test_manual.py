@@ -21,7 +21,7 @@ from whoisd.answers.disclosure import RULES, Reason
 from whoisd.commands import probe
 from whoisd.commands.cli import main
 from whoisd.config import DEFAULT_TERMS, IN_FORCE_FROM, Settings
-from whoisd.database import store
+from whoisd.database import hosts, store
 from whoisd.errors import Outcome
 from whoisd.limits import sources
 from whoisd.limits.memory import LEDGER_SIZE
@@ -162,8 +162,8 @@ def test_limits(rewrite: bool) -> None:
         ["requests for metrics at once; more are turned away", f"{observer.MOST_REQUESTS}"],
         ["length of an answer that `probe` accepts", f"{probe.ANSWER_LIMIT // 2**20} MiB"],
         ["names fetched from the database together", f"{store.LARGEST_BATCH}"],
-        ["pause between tries to reach the database, in which queries fail at once", f"{store.RETRY_PAUSE:g} s"],
-        ["pause between looks for a better database host than the one in use", f"{store.BETTER_PAUSE:g} s"],
+        ["pause between tries to reach the database, in which queries fail at once", f"{hosts.RETRY_PAUSE:g} s"],
+        ["pause between looks for a better database host than the one in use", f"{hosts.BETTER_PAUSE:g} s"],
         ["statement timeout of a lookup", "two thirds of `database.deadline`"],
         ["length of a line of a registry file", f"{files.LONGEST_LINE:,} bytes"],
         ["faults, and doubtful countries and VAT numbers, that one load reports; of the rest, all", f"{loader.MOST_FAULTS}"],

@@ -12,7 +12,9 @@ import click
 from whoisd.answers import notices
 from whoisd.answers.answer import Answer, answer
 from whoisd.answers.explain import explain, explain_host
+from whoisd.answers.model import Host
 from whoisd.answers.names import DomainName, parse_name
+from whoisd.answers.query import DomainQuery, HostQuery
 from whoisd.answers.wire import Charset
 from whoisd.commands.terminal import command, config_option, hint
 from whoisd.config import Settings, load_settings
@@ -79,19 +81,22 @@ def explain_command(file: Path | None, text: str, charset: str) -> None:
 async def _explain(name: DomainName, charset: Charset, settings: Settings, log: Logger) -> str:
     store = _store(settings, log)
     try:
-        if not name.is_dk_domain:
-            host = await store.host(name)
-            return explain_host(host) if host else _no_such(name)
-        domain = await store.domain(name)
-        if domain is None:
+        found = await store.find(_query(name, charset))
+        if isinstance(found, StoreError):
+            sqlstate = found.cause.rpartition(": ")[2]
+            raise WhoisdError(f"database.dsn: no answer can be had: {found.cause}{hint(sqlstate)}")
+        if found is None:
             return _no_such(name)
+        if isinstance(found, Host):
+            return explain_host(found)
         in_force_from = settings.disclosure.in_force_from
-        return explain(domain, now=datetime.now(UTC), in_force_from=in_force_from, charset=charset)
-    except StoreError as error:
-        sqlstate = error.cause.rpartition(": ")[2]
-        raise WhoisdError(f"database.dsn: no answer can be had: {error.cause}{hint(sqlstate)}") from None
+        return explain(found, now=datetime.now(UTC), in_force_from=in_force_from, charset=charset)
     finally:
         await store.close()
+
+
+def _query(name: DomainName, charset: Charset) -> DomainQuery | HostQuery:
+    return DomainQuery(name, charset, show_handles=True) if name.is_dk_domain else HostQuery(name, charset)
 
 
 def _no_such(name: DomainName) -> NoReturn:

@@ -17,8 +17,8 @@ from whoisd.answers.model import DomainStatus, Registrant
 from whoisd.answers.wire import Charset
 from whoisd.database.dsn import Dsn, is_standby
 from whoisd.database.owner import close
-from whoisd.database.store import registrant_of
 from whoisd.database.transaction import GONE
+from whoisd.database.views import registrant_of
 from whoisd.errors import ConfigError, ContractError, WhoisdError, cause_of, whereabouts
 from whoisd.registry.progress import Progress
 from whoisd.registry.report import Counts, Subject, counts_of

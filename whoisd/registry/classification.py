@@ -17,8 +17,8 @@ from whoisd.answers.model import DomainStatus
 from whoisd.answers.response import STATUS, UNPRINTABLE
 from whoisd.answers.wire import Charset
 from whoisd.database.audit import record
-from whoisd.database.store import registrant_of
 from whoisd.database.transaction import changing
+from whoisd.database.views import registrant_of
 from whoisd.errors import RegistrantError
 from whoisd.registry.access import Denial, Operation, denial, refuse
 from whoisd.registry.portal import is_staff, managers_of, user_of

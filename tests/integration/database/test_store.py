@@ -20,14 +20,16 @@ import orjson
 import pytest
 import structlog
 from structlog.testing import capture_logs
-from support import PATIENCE, WHOISD, Database, Service, environment, fields, receive
+from support import PATIENCE, WHOISD, Database, Service, domain_of, environment, fields, host_of, receive
 
 from whoisd.answers.disclosure import publish_email
 from whoisd.answers.model import CvrForm, DomainStatus, Host, IdStatus, RegistrantKind, Registrar
 from whoisd.answers.names import parse_name
 from whoisd.answers.wire import Charset
 from whoisd.database.dsn import parse_dsn
+from whoisd.database.hosts import NONE
 from whoisd.database.store import LARGEST_BATCH, Store
+from whoisd.database.views import DOMAIN
 from whoisd.errors import StoreError
 from whoisd.registry.files import RegistryFiles
 from whoisd.registry.loader import load
@@ -54,7 +56,7 @@ async def open_store(dsn: str, deadline: float = 10) -> AsyncIterator[Store]:
 async def test_domain(sandbox_database: Database) -> None:
     """A domain comes with its registrar's name, its name servers in delegation order and its registrant."""
     async with open_store(sandbox_database.reader) as store:
-        domain = await store.domain(parse_name("æøåöäüé.dk"))
+        domain = await domain_of(store, parse_name("æøåöäüé.dk"))
     assert domain
     assert (domain.name.ascii, domain.status) == ("xn--4cabco7dk5a.dk", DomainStatus.ACTIVE)
     assert [str(day) for day in (domain.registered, domain.expires, domain.delete_date)] == [
@@ -71,9 +73,9 @@ async def test_domain(sandbox_database: Database) -> None:
 async def test_unknown_names(sandbox_database: Database) -> None:
     """A name that the database does not hold is None, as a domain and as a host, alone and in a batch."""
     async with open_store(sandbox_database.reader) as store:
-        assert await store.domain(parse_name("findes-ikke.dk")) is None
-        assert await store.host(parse_name("www.eksempel.dk")) is None
-        both = await asyncio.gather(store.domain(parse_name("a.dk")), store.domain(parse_name("eksempel.dk")))
+        assert await domain_of(store, parse_name("findes-ikke.dk")) is None
+        assert await host_of(store, parse_name("www.eksempel.dk")) is None
+        both = await asyncio.gather(domain_of(store, parse_name("a.dk")), domain_of(store, parse_name("eksempel.dk")))
         assert [domain is None for domain in both] == [True, False]
 
 
@@ -85,7 +87,9 @@ async def test_batches_give_each_its_own(database: Database) -> None:
     )
     names = [parse_name(f"n{number}.dk") for number in range(4 * LARGEST_BATCH + 1)] * 2
     async with open_store(database.reader) as store:
-        found = await asyncio.gather(*map(store.domain, names), store.host(parse_name("ns1.eksempel.dk")))
+        found = await asyncio.gather(
+            *(domain_of(store, name) for name in names), host_of(store, parse_name("ns1.eksempel.dk"))
+        )
         host = found.pop()
     assert host
     assert [domain and domain.name.ascii for domain in found] == [
@@ -114,7 +118,7 @@ async def test_odd_rows_of_a_registry_of_its_own(database: Database) -> None:
     )
     await database.execute("GRANT SELECT ON whois.domain TO whoisd_reader")
     async with open_store(database.reader) as store:
-        domain = await store.domain(parse_name("odd.dk"))
+        domain = await domain_of(store, parse_name("odd.dk"))
     assert domain
     assert (domain.registrant.kind, domain.registrant.cvr_form) == (RegistrantKind.UNKNOWN, CvrForm.UNKNOWN)
     assert (domain.registrant.id_status, domain.nameservers, domain.registrant.street) == (None, (), ())
@@ -129,8 +133,8 @@ async def test_row_that_breaks_the_contract(database: Database) -> None:
     )
     async with open_store(database.reader) as store:
         with pytest.raises(StoreError, match=r"^KeyError at "):
-            await store.domain(parse_name("eksempel.dk"))
-        host = await store.host(parse_name("ns1.eksempel.dk"))
+            await domain_of(store, parse_name("eksempel.dk"))
+        host = await host_of(store, parse_name("ns1.eksempel.dk"))
     assert host
     assert host.glue is False
 
@@ -143,8 +147,8 @@ async def test_name_in_another_spelling(database: Database) -> None:
     )
     async with open_store(database.reader) as store:
         with pytest.raises(StoreError, match="another spelling"):
-            await store.host(parse_name("ns1.eksempel.dk"))
-        both = [store.host(parse_name("ns1.eksempel.dk")), store.host(parse_name("ns2.eksempel.dk"))]
+            await host_of(store, parse_name("ns1.eksempel.dk"))
+        both = [host_of(store, parse_name("ns1.eksempel.dk")), host_of(store, parse_name("ns2.eksempel.dk"))]
         assert all(isinstance(found, StoreError) for found in await asyncio.gather(*both, return_exceptions=True))
 
 
@@ -157,8 +161,8 @@ async def test_two_rows_for_a_name(database: Database) -> None:
     one, other = parse_name("ns1.eksempel.dk"), parse_name("ns2.eksempel.dk")
     async with open_store(database.reader) as store:
         with pytest.raises(StoreError, match="several rows"):
-            await store.host(one)
-        found = await asyncio.gather(store.host(one), store.host(other), store.host(one), return_exceptions=True)
+            await host_of(store, one)
+        found = await asyncio.gather(host_of(store, one), host_of(store, other), host_of(store, one), return_exceptions=True)
     assert [type(result) for result in found] == [StoreError, Host, StoreError]
 
 
@@ -173,7 +177,7 @@ async def test_row_that_cannot_be_read_fails_alone(database: Database) -> None:
         assert await store.connect()
         with capture_logs() as events:
             for _ in range(20):
-                found = await asyncio.gather(*map(store.host, [bad, good] * 5), return_exceptions=True)
+                found = await asyncio.gather(*(host_of(store, name) for name in [bad, good] * 5), return_exceptions=True)
                 assert [type(result) for result in found] == [StoreError, Host] * 5
         assert events == []
 
@@ -188,7 +192,7 @@ async def test_other_spelling_fails_alone(database: Database) -> None:
     )
     bad, good = parse_name("ns1.eksempel.dk"), parse_name("ns2.eksempel.dk")
     async with open_store(database.reader) as store:
-        found = await asyncio.gather(store.host(good), store.host(bad), store.host(good), return_exceptions=True)
+        found = await asyncio.gather(host_of(store, good), host_of(store, bad), host_of(store, good), return_exceptions=True)
     assert [type(result) for result in found] == [Host, StoreError, Host]
 
 
@@ -220,7 +224,7 @@ async def test_values_of_another_type(database: Database, column: str) -> None:
     await connection.close()
     async with open_store(database.reader) as store:
         with pytest.raises(StoreError, match=r"^TypeError at "):
-            await store.domain(parse_name("eksempel.dk"))
+            await domain_of(store, parse_name("eksempel.dk"))
 
 
 # --- every rule through the database -----------------------------------------------------------------------------
@@ -278,7 +282,7 @@ async def test_every_combination_through_the_database(database: Database, tmp_pa
     finally:
         await connection.close()
     async with open_store(database.reader) as store:
-        domains = await asyncio.gather(*(store.domain(parse_name(name)) for name in expected))
+        domains = await asyncio.gather(*(domain_of(store, parse_name(name)) for name in expected))
     emails = [domain and publish_email(domain.registrant, Charset.LATIN_1, in_force=True)[0] for domain in domains]
     assert [email if isinstance(email, str) else None for email in emails] == list(expected.values())
     assert {*expected.values()} == {"first@a.example", "second@a.example", None}
@@ -426,7 +430,7 @@ async def cut(database: Database) -> None:
 @pytest.fixture
 def looking(monkeypatch: pytest.MonkeyPatch) -> None:
     """A better host is looked for at every lookup."""
-    monkeypatch.setattr("whoisd.database.store.BETTER_PAUSE", 0.0)
+    monkeypatch.setattr("whoisd.database.hosts.BETTER_PAUSE", 0.0)
 
 
 @pytest.fixture
@@ -444,7 +448,7 @@ async def search_is_under_way(store: Store, gate: Gate) -> None:
     """Ask until a lookup begins a search: none does while the one before it, which found no gate, is still under way."""
     async with asyncio.timeout(PATIENCE):
         while not gate.come:
-            assert await store.domain(NAME)
+            assert await domain_of(store, NAME)
 
 
 @pytest.mark.usefixtures("looking")
@@ -452,13 +456,13 @@ async def test_goes_back_to_the_first_host(database: Database, gate: Gate) -> No
     """The next host serves while the first is away; when it is back it serves, and no lookup is lost at the switch."""
     with capture_logs() as events:
         async with open_store(gate.dsn(database)) as store:
-            assert await store.domain(NAME)
+            assert await domain_of(store, NAME)
             await gate.open()
             async with asyncio.timeout(PATIENCE):
                 while len(events) < 2:
-                    assert all(await asyncio.gather(*(store.domain(NAME) for _ in range(5))))
+                    assert all(await asyncio.gather(*(domain_of(store, NAME) for _ in range(5))))
             for _ in range(20):
-                assert await store.domain(NAME)
+                assert await domain_of(store, NAME)
             assert await settles(database, 1)
     assert [(event["event"], event["host"]) for event in events] == [("store.connected", 2), ("store.connected", 1)]
     await gate.close()
@@ -469,17 +473,17 @@ async def test_goes_back_to_the_first_host(database: Database, gate: Gate) -> No
 async def test_connection_lost_while_a_better_host_is_looked_for(database: Database, gate: Gate) -> None:
     """A better host that is found when the connection has just been replaced leaves no second connection behind."""
     async with open_store(gate.dsn(database)) as store:
-        assert await store.domain(NAME)
+        assert await domain_of(store, NAME)
         await gate.open(held=True)
         await search_is_under_way(store, gate)
         await cut(database)
-        lookup = asyncio.create_task(store.domain(NAME))
+        lookup = asyncio.create_task(domain_of(store, NAME))
         await until(lambda: gate.come == 2)
         gate.let_in(1)
-        await until(lambda: store._better is not None)  # found, while the lookup waits for a connection of its own
+        await until(lambda: store._hosts._found is not None)  # found, while the lookup waits for a connection of its own
         gate.let_in(1)
         assert await lookup
-        assert await store.domain(NAME)
+        assert await domain_of(store, NAME)
         assert await settles(database, 1)
     await gate.close()
     assert await settles(database, 0)
@@ -489,16 +493,16 @@ async def test_found_host_is_judged_anew(database: Database, gate: Gate) -> None
     """What a search found is not taken when the connection was meanwhile replaced by one as good, nor when it is lost."""
     await gate.open()
     async with open_store(gate.dsn(database)) as store:
-        assert await store.domain(NAME)
-        served = store._session
-        store._better = await store._connect((9, 0))  # as a search leaves it that began before
-        assert await store.domain(NAME)
-        assert store._session is served
+        assert await domain_of(store, NAME)
+        served = store._hosts._used
+        store._hosts._found = await store._hosts._connect(NONE)  # as a search leaves it that began before
+        assert await domain_of(store, NAME)
+        assert store._hosts._used is served
         assert await settles(database, 1)
-        store._better = await store._connect((9, 0))
+        store._hosts._found = await store._hosts._connect(NONE)
         await cut(database)
-        await until(lambda: store._better is None or store._better.connection.is_closed())
-        assert await store.domain(NAME)
+        await until(lambda: store._hosts._found is None or not store._hosts._found.is_open)
+        assert await domain_of(store, NAME)
         assert await settles(database, 1)
     await gate.close()
 
@@ -507,11 +511,11 @@ async def test_found_host_is_judged_anew(database: Database, gate: Gate) -> None
 async def test_closed_while_a_better_host_is_looked_for(database: Database, gate: Gate) -> None:
     """After `close` no task runs and no connection is open, neither of the search nor of what it found."""
     async with open_store(gate.dsn(database)) as store:
-        assert await store.domain(NAME)
+        assert await domain_of(store, NAME)
         await gate.open(held=True)
         await search_is_under_way(store, gate)
         before = asyncio.all_tasks()
-        search = store._search
+        search = store._hosts._search
         await store.close()
         assert search
         assert search.done()
@@ -519,8 +523,8 @@ async def test_closed_while_a_better_host_is_looked_for(database: Database, gate
         await store.close()
     await gate.close()
     async with open_store(gate.dsn(database)) as store:
-        assert await store.domain(NAME)
-        store._better = await store._connect((9, 0))  # found, and not yet taken
+        assert await domain_of(store, NAME)
+        store._hosts._found = await store._hosts._connect(NONE)  # found, and not yet taken
     assert await settles(database, 0)
 
 
@@ -532,12 +536,12 @@ async def test_lookups_at_close(database: Database) -> None:
         async with locker.transaction():
             await locker.execute("LOCK TABLE registry.domain")
             begun = time.monotonic()
-            under_way = asyncio.create_task(store.domain(NAME))
-            await until(lambda: store._runner is not None and not store._domains.waiting)
-            waiting = asyncio.create_task(store.domain(parse_name("punktum.dk")))
-            await until(lambda: bool(store._domains.waiting))
+            under_way = asyncio.create_task(domain_of(store, NAME))
+            await until(lambda: store._runner is not None and not store._queues[DOMAIN].waiting)
+            waiting = asyncio.create_task(domain_of(store, parse_name("punktum.dk")))
+            await until(lambda: bool(store._queues[DOMAIN].waiting))
             await store.close()
-            results = await asyncio.gather(under_way, waiting, store.domain(NAME), return_exceptions=True)
+            results = await asyncio.gather(under_way, waiting, domain_of(store, NAME), return_exceptions=True)
         await locker.close()
         assert [str(result) for result in results] == ["stopping"] * 3
         assert time.monotonic() - begun < 1
@@ -551,11 +555,11 @@ async def test_host_that_says_nothing_has_its_share(database: Database, gate: Ga
     async with open_store(gate.dsn(database), deadline=1) as store:
         for _ in range(3):
             begun = time.monotonic()
-            assert await store.domain(NAME)
+            assert await domain_of(store, NAME)
             assert 0.4 < time.monotonic() - begun < 1
             await cut(database)
-            await until(lambda: store._session is not None and store._session.connection.is_closed())
-        assert await store.domain(NAME)
+            await until(lambda: store._hosts._used is not None and not store._hosts._used.is_open)
+        assert await domain_of(store, NAME)
         assert await settles(database, 1)
     await gate.close()  # which waits until all of those that came have gone
 
@@ -569,7 +573,7 @@ async def test_silent_database_leaves_nothing_open() -> None:
             open_files = []
             for _ in range(20):
                 with pytest.raises(StoreError):
-                    await store.domain(NAME)
+                    await domain_of(store, NAME)
                 await asyncio.sleep(0.01)
                 open_files.append(len(os.listdir("/proc/self/fd")))  # noqa: PTH208 - no pathlib in a coroutine (ASYNC240)
     assert max(open_files) - min(open_files) <= 1
@@ -594,7 +598,9 @@ async def test_nothing_to_connect_to(tmp_path: Path) -> None:
     """Without a database a lookup fails at once, and so do all that come with it."""
     async with open_store(f"postgresql://whoisd_reader@/whois?host={tmp_path}") as store:
         begun = time.monotonic()
-        results = await asyncio.gather(*(store.domain(parse_name(f"n{n}.dk")) for n in range(50)), return_exceptions=True)
+        results = await asyncio.gather(
+            *(domain_of(store, parse_name(f"n{n}.dk")) for n in range(50)), return_exceptions=True
+        )
         assert all(isinstance(result, StoreError) for result in results)
         assert time.monotonic() - begun < 0.5
         assert await store.connect() is False
@@ -607,35 +613,35 @@ async def test_database_that_does_not_answer() -> None:
         async with open_store(f"postgresql://whoisd_reader@127.0.0.1:{port}/whois", deadline=0.5) as store:
             begun = time.monotonic()
             with pytest.raises(StoreError):
-                await store.domain(parse_name("eksempel.dk"))
+                await domain_of(store, parse_name("eksempel.dk"))
             assert 0.4 < time.monotonic() - begun < 1
 
 
 async def test_locked_tables(database: Database) -> None:
     """While a lock keeps the tables, lookups fail within the deadline; when it is gone they are right again."""
     async with open_store(database.reader, deadline=0.6) as store:
-        assert await store.domain(parse_name("eksempel.dk"))
+        assert await domain_of(store, parse_name("eksempel.dk"))
         locker = await asyncpg.connect(database.owner)
         async with locker.transaction():
             await locker.execute("LOCK TABLE registry.domain")
             begun = time.monotonic()
             names = [parse_name("eksempel.dk"), parse_name("punktum.dk")] * 5
-            results = await asyncio.gather(*map(store.domain, names), return_exceptions=True)
+            results = await asyncio.gather(*(domain_of(store, name) for name in names), return_exceptions=True)
             assert all(isinstance(result, StoreError) for result in results)
             assert time.monotonic() - begun < 0.9
         await locker.close()
-        assert await store.domain(parse_name("eksempel.dk"))
+        assert await domain_of(store, parse_name("eksempel.dk"))
 
 
 async def test_connection_cut_by_the_administrator(database: Database) -> None:
     """A connection that PostgreSQL ended is replaced within the lookup that finds it gone."""
     async with open_store(database.reader) as store:
         for _ in range(3):
-            assert await store.domain(parse_name("eksempel.dk"))
+            assert await domain_of(store, parse_name("eksempel.dk"))
             superuser = await asyncpg.connect(database.superuser)
             await superuser.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'whoisd_reader'")
             await superuser.close()
-            assert await store.domain(parse_name("punktum.dk"))
+            assert await domain_of(store, parse_name("punktum.dk"))
 
 
 async def test_connection_may_lie_idle(sandbox_database: Database) -> None:
@@ -643,18 +649,18 @@ async def test_connection_may_lie_idle(sandbox_database: Database) -> None:
     async with open_store(sandbox_database.reader, deadline=0.3) as store:
         assert await store.connect()
         await asyncio.sleep(0.5)
-        assert await store.domain(parse_name("eksempel.dk"))
+        assert await domain_of(store, parse_name("eksempel.dk"))
 
 
 async def test_view_replaced_under_the_connection(database: Database) -> None:
     """A migration that replaces the views under a running server costs no lookup."""
     async with open_store(database.reader) as store:
-        assert await store.host(parse_name("ns1.eksempel.dk"))
+        assert await host_of(store, parse_name("ns1.eksempel.dk"))
         await database.execute(
             "DROP VIEW whois.host; CREATE VIEW whois.host AS SELECT name, 1 AS more, false AS glue FROM registry.host;"
             "GRANT SELECT ON whois.host TO whoisd_reader"
         )
-        host = await store.host(parse_name("ns1.eksempel.dk"))
+        host = await host_of(store, parse_name("ns1.eksempel.dk"))
     assert host
     assert host.glue is False
 
@@ -662,8 +668,8 @@ async def test_view_replaced_under_the_connection(database: Database) -> None:
 async def test_lookup_given_up_leaves_the_others(database: Database) -> None:
     """A client that goes away while its name waits costs the others of its batch nothing."""
     async with open_store(database.reader) as store:
-        await store.domain(parse_name("eksempel.dk"))
-        tasks = [asyncio.create_task(store.domain(parse_name("punktum.dk"))) for _ in range(10)]
+        await domain_of(store, parse_name("eksempel.dk"))
+        tasks = [asyncio.create_task(domain_of(store, parse_name("punktum.dk"))) for _ in range(10)]
         await asyncio.sleep(0)
         tasks[3].cancel()
         results = await asyncio.gather(*tasks, return_exceptions=True)
@@ -681,15 +687,15 @@ async def test_names_given_up_do_not_pile_up(database: Database) -> None:
             await locker.execute("LOCK TABLE registry.domain")
             for start in range(0, 4000, 1000):
                 names = [parse_name(f"n{number}.dk") for number in range(start, start + 1000)]
-                tasks = [asyncio.create_task(store.domain(name)) for name in names]
+                tasks = [asyncio.create_task(domain_of(store, name)) for name in names]
                 await asyncio.sleep(0)
                 for task in tasks[::2]:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
-                left.append(len(store._domains.waiting))
+                left.append(len(store._queues[DOMAIN].waiting))
         await locker.close()
         assert left == [0, 0, 0, 0]
-        assert await store.domain(parse_name("eksempel.dk"))
+        assert await domain_of(store, parse_name("eksempel.dk"))
 
 
 def test_dead_log_costs_no_answer(database: Database) -> None:

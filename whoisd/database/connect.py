@@ -1,0 +1,15 @@
+"""A connection to one PostgreSQL server: how it is opened, and the type that the rest of whoisd knows it by."""
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+import asyncpg
+
+# Quoted, for asyncpg's classes take no parameters at run time; asyncpg-stubs has the types.
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+Statement: TypeAlias = "asyncpg.prepared_stmt.PreparedStatement[asyncpg.Record]"
+
+
+async def connect(url: str, settings: Mapping[str, str] | None = None) -> Connection:
+    """Connect to the server that a URL names. Raises whatever asyncpg raises; whoever calls has the deadline."""
+    return await asyncpg.connect(url, server_settings=dict(settings or {}))
