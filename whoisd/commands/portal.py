@@ -19,9 +19,9 @@ from rich.table import Table
 from whoisd.answers.response import UNPRINTABLE
 from whoisd.commands.terminal import as_owner, command, config_option, tell
 from whoisd.config import load_settings
-from whoisd.registry.access import GROUP_NAMES
+from whoisd.registry.access import GROUP_NAMES, SENTENCES, Operation
 from whoisd.registry.classification import Decision, classify, sentences, show
-from whoisd.registry.portal import Affected, Conversion, affected, convert, require_account, take_over
+from whoisd.registry.portal import Affected, Conversion, affected, convert, may, require_account, take_over
 from whoisd.registry.records import SCHEMA
 
 LONGEST_EVIDENCE: Final = 1000  # characters
@@ -127,7 +127,7 @@ def classify_registrant(file: Path | None, handle: str, decision: Decision, evid
 
 @click.group("portal")
 def portal_commands() -> None:
-    """Move the registrar portal from roles to groups."""
+    """Move the registrar portal from roles to groups, and ask what its users may do."""
 
 
 @portal_commands.command("convert")
@@ -175,6 +175,25 @@ def take_object_over(file: Path | None, account: str, text: str) -> None:
         tell(f"{done.object}: {account} holds its roles already: {roles}")
     else:
         tell(f"{done.object}: {account} now holds: {roles}")
+
+
+@portal_commands.command("may")
+@config_option
+@click.argument("handle", callback=_handle)
+@click.argument("operation", type=click.Choice([*Operation], case_sensitive=False))
+@click.argument("target", metavar="[OBJECT]", required=False)
+@command
+def may_user(file: Path | None, handle: str, operation: str, target: str | None) -> None:
+    """Say whether a user of the portal may do something, and if not why. The exit status is 0 for yes, and 1 for no.
+
+    The answer is that of the table that guards `registrant classify`. HANDLE is the user's. OBJECT is an object for
+    portfolio (domain:NAME, registrant:HANDLE or host:NAME; where only one can be meant, the name or handle alone), and the
+    REG handle of an account for the two others. Without it the user's own account is meant. A question that cannot be
+    answered is no yes either: its exit status is 1 or 2, and standard error says why. Needs database.owner_dsn.
+    """
+    why = asyncio.run(as_owner(file, lambda owner: may(owner, handle, Operation(operation), target)))
+    click.echo(f"no: {SENTENCES[why]} ({why})" if why else "yes")
+    sys.exit(bool(why))
 
 
 # --- who loses what ----------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from whoisd.database.audit import record, this_account
 from whoisd.database.migrations import lock_registry
 from whoisd.database.transaction import changing
 from whoisd.errors import InvalidName, PortalError
-from whoisd.registry.access import MANAGING_ROLES, Group, Role, User, group_of
+from whoisd.registry.access import MANAGING_ROLES, OF_OBJECTS, Denial, Group, Operation, Role, User, denial, group_of
 from whoisd.registry.records import OBJECTS
 
 PREFETCH: Final = 500  # rows of a cursor that are in memory at once
@@ -57,6 +57,58 @@ async def require_account(connection: Any, account: str) -> None:
     """Raise `PortalError` unless there is a registrar account of this REG handle."""
     if not await connection.fetchval("SELECT EXISTS (SELECT FROM registry.registrar WHERE handle = $1)", account):
         raise PortalError(f"{account}: there is no registrar account of this handle")
+
+
+# --- who may do what ---------------------------------------------------------------------------------------------
+
+# The accounts that manage an object, by its kind.
+_MANAGERS_OF: Final[Mapping[str, str]] = {
+    "registrant": _MANAGERS,
+    "domain": """
+    SELECT registrar AS account FROM registry.domain WHERE name = $1 AND registrar IS NOT NULL
+    UNION
+    SELECT held.account
+    FROM portal.taken_over_role AS held
+    JOIN registry.domain ON domain.name = held.domain
+    WHERE held.domain = $1 AND held.role = ANY ($2::text[]) AND coalesce(domain.registrar, held.account) = held.account""",
+    "host": "SELECT account FROM portal.taken_over_role WHERE host = $1 AND role = ANY ($2::text[])",
+}
+
+
+async def may(connection: Any, handle: str, operation: Operation, target: str | None) -> Denial | None:
+    """Return why the user of this handle may not do it, or None where they may; by the table that guards `classify`.
+
+    `target` is an object, as `objects_named` takes it, for an operation on objects, and the REG handle of an account for
+    the others; without it the user's own account is meant, and what it manages. Raises `PortalError` where there is no such
+    thing.
+    """
+    accounts = await _accounts(connection, operation, target) if target else None
+    user = await user_of(connection, handle)
+    if user is None:
+        return Denial.UNKNOWN_USER
+    return denial(user, operation, [user.account] if accounts is None else accounts)
+
+
+async def _accounts(connection: Any, operation: Operation, target: str) -> list[str]:
+    """Return the accounts whose users an operation on the target is for."""
+    if operation not in OF_OBJECTS:
+        await require_account(connection, target.upper())
+        return [target.upper()]
+    candidates = objects_named(target)
+    found = [candidate for candidate in candidates if await _exists(connection, candidate)]
+    if len(found) != 1:
+        either = " or ".join(candidates)
+        raise PortalError(
+            f"there are two objects of this name: say {either}" if found else f"{either}: there is no such object"
+        )
+    kind, _, name = found[0].partition(":")
+    parameters = [name, MANAGING_ROLES]
+    return [row["account"] for row in await connection.fetch(_MANAGERS_OF[kind], *parameters)]
+
+
+async def _exists(connection: Any, object_: str) -> bool:
+    kind, _, name = object_.partition(":")
+    return bool(await connection.fetchval(_EXISTS[kind], name))
 
 
 # --- from roles to groups ----------------------------------------------------------------------------------------
@@ -241,7 +293,6 @@ async def _why_not(connection: Any, account: str, candidates: list[str], *, ambi
     if ambiguous:
         return PortalError(f"linked users of {account} hold roles on two objects of this name: say {either}")
     for candidate in candidates:
-        kind, _, name = candidate.partition(":")
-        if await connection.fetchval(_EXISTS[kind], name):
+        if await _exists(connection, candidate):
             return PortalError(f"{candidate}: no linked user of {account} holds a role on it; see `whoisd portal affected`")
     return PortalError(f"{either}: there is no such object")

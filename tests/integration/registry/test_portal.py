@@ -7,7 +7,7 @@ import tracemalloc
 from collections.abc import Sequence
 from functools import partial
 from io import StringIO
-from itertools import chain, combinations, islice
+from itertools import chain, combinations, islice, product
 from typing import Any
 
 import pytest
@@ -32,8 +32,8 @@ from whoisd.commands import portal as cli_portal
 from whoisd.database.audit import this_account
 from whoisd.database.migrations import lock_registry
 from whoisd.errors import PortalError
-from whoisd.registry.access import Denial, Group, Operation, Role, User, denial
-from whoisd.registry.portal import affected, convert, managers_of, objects_named, take_over, user_of
+from whoisd.registry.access import SENTENCES, Denial, Group, Operation, Role, User, denial
+from whoisd.registry.portal import affected, convert, managers_of, may, objects_named, take_over, user_of
 
 NOBODY = "No linked user holds a role that the REG handle of the account does not hold too.\n"
 NOTHING = "There is nothing to convert: every user who has a role has a group.\n"
@@ -514,3 +514,93 @@ def test_what_names_no_object(text: str) -> None:
     """What is no kind and no name is refused; nothing of what was typed is in the message."""
     with pytest.raises(PortalError, match=r"^object: "):
         objects_named(text)
+
+
+# --- who may do what ---------------------------------------------------------------------------------------------
+
+ACCESS = {
+    Group.ADMINISTRATION: {Operation.REGISTRAR_ACCOUNT, Operation.PORTFOLIO, Operation.ACCOUNTING},
+    Group.PORTFOLIO_MANAGEMENT: {Operation.PORTFOLIO, Operation.ACCOUNTING},
+    Group.ACCOUNTING: {Operation.ACCOUNTING},
+    None: set(),
+}
+
+
+@pytest.mark.usefixtures("registry")
+async def test_may_by_group(owner: Any) -> None:
+    """A user may do just what their group gives access to, at their own account; a linked user manages no object at all."""
+    for group, linked in product(ACCESS, (False, True)):
+        await add_user(owner, "SOME", group=group, linked=linked)
+        for operation in Operation:
+            why = await may(owner, "SOME", operation, None)
+            allowed = operation in ACCESS[group] and not (linked and operation is Operation.PORTFOLIO)
+            assert (why is None) is allowed, (group, linked, operation)
+            assert (
+                await may(owner, "SOME", operation, {Operation.PORTFOLIO: "domain:q-beta.dk"}.get(operation, ACCOUNT)) is why
+            )
+        await owner.execute("DELETE FROM portal.portal_user")
+
+
+@pytest.mark.parametrize(
+    ("operation", "target", "why"),
+    [
+        (Operation.PORTFOLIO, "q-dansk.dk", None),
+        (Operation.PORTFOLIO, f"registrant:{DANISH}", None),  # of whom the account manages one of two domains
+        (Operation.PORTFOLIO, "domain:xn--q-r-zla.dk", Denial.OTHER_ACCOUNT),
+        (Operation.PORTFOLIO, "q-beta-to.dk", Denial.OTHER_ACCOUNT),  # under registrant management
+        (Operation.PORTFOLIO, "host:q-beta.dk", Denial.OTHER_ACCOUNT),
+        (Operation.REGISTRAR_ACCOUNT, OTHER, Denial.OTHER_ACCOUNT),
+        (Operation.ACCOUNTING, OTHER.lower(), Denial.OTHER_ACCOUNT),
+        (Operation.ACCOUNTING, ACCOUNT.lower(), None),
+    ],
+)
+async def test_may_by_object(registry: Database, owner: Any, operation: Operation, target: str, why: Denial | None) -> None:
+    """Of what another account manages, and of what nobody manages, a user may do nothing."""
+    await add_user(owner, "ADM", group=Group.ADMINISTRATION)
+    assert await may(owner, "ADM", operation, target) is why
+    said = "yes\n" if why is None else f"no: {SENTENCES[why]} ({why})\n"
+    assert ran(registry, "may", "adm", operation, target) == (0 if why is None else 1, said, "")
+
+
+@pytest.mark.parametrize(("kind", "target"), [("domain", "q-beta-to.dk"), ("host", "q-beta.dk")])
+@pytest.mark.parametrize(("role", "why"), [("proxy", None), ("billing_contact", Denial.OTHER_ACCOUNT)])
+@pytest.mark.usefixtures("registry")
+async def test_may_after_a_take_over(owner: Any, kind: str, target: str, role: str, why: Denial | None) -> None:
+    """What the REG handle took over its users manage, but for a billing contact's role; the linked user still may not."""
+    await add_user(owner, "PORT", group=Group.PORTFOLIO_MANAGEMENT)
+    await add_user(owner, "LINKED", role, linked=True, group=Group.PORTFOLIO_MANAGEMENT)
+    await link(owner, "LINKED", f"{kind}:{target}", role)
+    assert await may(owner, "PORT", Operation.PORTFOLIO, f"{kind}:{target}") is Denial.OTHER_ACCOUNT
+    await take_over(owner, ACCOUNT, f"{kind}:{target}")
+    assert await may(owner, "PORT", Operation.PORTFOLIO, f"{kind}:{target}") is why
+    assert await may(owner, "LINKED", Operation.PORTFOLIO, f"{kind}:{target}") is Denial.LINKED_USER
+
+
+TWO = "there are two objects of this name: say domain:q-beta.dk or host:q-beta.dk"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (("nobody", "portfolio"), 1, "no: the registrar portal has no user of this handle (unknown_user)\n"),
+        (
+            ("adm", "portfolio", "q-beta.dk"),
+            1,
+            "whoisd: there are two objects of this name: say domain:q-beta.dk or host:q-beta.dk\n",
+        ),
+        (("adm", "portfolio", "q-none.dk"), 1, "whoisd: domain:q-none.dk or host:q-none.dk: there is no such object\n"),
+        (("adm", "accounting", "REG-9"), 1, "whoisd: REG-9: there is no registrar account of this handle\n"),
+        (("adm", "portfolio", "user:ADM"), 1, None),
+        (("adm", "gardening"), 2, None),
+        (("a d m", "portfolio"), 2, None),
+    ],
+)
+async def test_may_questions(
+    registry: Database, owner: Any, arguments: tuple[str, ...], status: int, said: str | None
+) -> None:
+    """Whoever is unknown may nothing; a question that cannot be answered says why, and is never a yes."""
+    await add_user(owner, "ADM", group=Group.ADMINISTRATION)
+    ended = ran(registry, "may", *arguments)
+    assert ended[0] == status
+    assert "yes" not in ended[1]
+    assert said in (None, ended[1] + ended[2])
