@@ -33,8 +33,10 @@ from whoisd.answers.answer import Policy
 from whoisd.answers.notices import PHRASES_FOR_FREE
 from whoisd.database.dsn import Dsn, parse_dsn
 from whoisd.errors import ConfigError, DsnError
-from whoisd.limits.sources import MOST_NAMED, MOST_WORKERS, Allowance, Named, Network
-from whoisd.limits.sources import Limits as Quotas
+from whoisd.limits.counters import MOST_NAMED
+from whoisd.limits.keys import Network
+from whoisd.limits.ledger import MOST_WORKERS, Allowance
+from whoisd.limits.sources import Named, Quotas
 
 DEFAULT_FILE: Final = Path("/etc/whoisd/whoisd.toml")
 ENV_PREFIX: Final = "WHOISD_"

@@ -18,7 +18,8 @@ import orjson
 import structlog
 
 from whoisd.errors import Outcome, whereabouts
-from whoisd.limits.sources import NETWORK, Client, key_of
+from whoisd.limits.keys import NETWORK, key_of
+from whoisd.limits.sources import Client
 
 Logger = structlog.typing.FilteringBoundLogger
 

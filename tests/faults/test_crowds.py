@@ -39,7 +39,9 @@ import random, sys, time
 from ipaddress import IPv6Address
 from pathlib import Path
 from whoisd.limits.memory import anonymous, open_ledger
-from whoisd.limits.sources import Allowance, Connections, Limits, Sources
+from whoisd.limits.counters import Counters
+from whoisd.limits.ledger import Allowance
+from whoisd.limits.sources import Quotas, Sources
 
 def resident():
     return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmRSS:"))
@@ -52,8 +54,8 @@ def come(number):
         sources.disconnect(client)
 
 ledger = open_ledger(Path(sys.argv[1]), create=True)
-connections = Connections(anonymous(Connections.size(3)), 3, 1, ledger.secret)
-limits = Limits(Allowance(1, 5), 20, Allowance(10, 100), 200, 10_000)
+connections = Counters(anonymous(Counters.size(3)), 3, 1, ledger.secret)
+limits = Quotas(Allowance(1, 5), 20, Allowance(10, 100), 200, 10_000)
 sources, numbers = Sources(limits, ledger, connections), random.Random(int(sys.argv[2]))
 come(10_000)
 before = resident()

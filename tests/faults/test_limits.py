@@ -20,8 +20,11 @@ from support import LOCAL, PATIENCE, UNSPECIFIED, Database, Service, binary, rec
 
 from whoisd.answers import notices
 from whoisd.errors import QueryFault
+from whoisd.limits.counters import Counters
+from whoisd.limits.keys import SOURCE, key_of
+from whoisd.limits.ledger import Allowance, Ban, Ledger, Secret
 from whoisd.limits.memory import LEDGER_SIZE, anonymous
-from whoisd.limits.sources import SOURCE, Allowance, Ban, Connections, Ledger, Limit, Limits, Secret, Sources, key_of
+from whoisd.limits.sources import Limit, Quotas, Sources
 
 QUERY: Final = b"eksempel.dk\r\n"
 JUNK: Final = b"x" * 200_000
@@ -132,8 +135,8 @@ def test_excess_that_two_workers_see() -> None:
     mine.other = other
     assert mine.ban(KEY, NOW) == BAN
     assert [*other.bans(NOW)] == [Ban(KEY, BAN, 1)]
-    limits = Limits(Allowance(1, 5), 20, Allowance(10, 100), 200, 1000)
-    sources = Sources(limits, other, Connections(anonymous(Connections.size(1)), 1, 0, other.secret))
+    limits = Quotas(Allowance(1, 5), 20, Allowance(10, 100), 200, 1000)
+    sources = Sources(limits, other, Counters(anonymous(Counters.size(1)), 1, 0, other.secret))
     client = sources.client(IPv4Address("192.0.2.1"))
     for held_up in (0, 0.001, 0.5):  # seconds between reading the clock and looking
         assert sources.charge(client, NOW - held_up) == (Limit.SOURCE_BAN, BAN)

@@ -36,13 +36,16 @@ MODULES: Final = {
         "unit/answers/test_explain.py",
     ),
     "answers.response": ("unit/answers/test_response.py", "property/test_response.py"),
+    "limits.keys": ("unit/limits/test_keys.py",),
+    "limits.ledger": ("unit/limits/test_ledger.py", "property/test_sources.py"),
+    "limits.counters": ("unit/limits/test_counters.py", "unit/limits/test_sources.py"),
     "limits.sources": ("unit/limits/test_sources.py", "property/test_sources.py"),
 }
 _OPTIONS: Final = ("-x", "-q", "-p", "no:cacheprovider", "--assert=plain", "--tb=no", "-k", "not all_combinations")
 _WALKS: Final = ("test_table_shows_nothing", "test_every_rule_decides")  # take seconds, and so come last
 _PATIENCE: Final = 5  # times the seconds of processor that the module's own run takes
 _MEMORY: Final = 4 << 30  # bytes that a mutant may take
-_OURS: Final = ("whoisd", "conftest", "support", "portal_data")  # imported anew for each mutant
+_OURS: Final = ("whoisd", "conftest", "support", "portal_data", "limits_data")  # imported anew for each mutant
 
 Place = tuple[str, str, str]  # of a mutant: the function or class it is in, the line, and what the line becomes
 

@@ -8,23 +8,10 @@ from typing import Final
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from whoisd.limits.sources import (
-    ENTRY,
-    HEADER,
-    NETWORK,
-    SOURCE,
-    Allowance,
-    Connections,
-    Key,
-    Ledger,
-    Limit,
-    Limits,
-    Refusal,
-    Scope,
-    Secret,
-    Sources,
-    key_of,
-)
+from whoisd.limits.counters import Counters
+from whoisd.limits.keys import NETWORK, SOURCE, Key, Scope, key_of
+from whoisd.limits.ledger import ENTRY, HEADER, Allowance, Ledger, Secret
+from whoisd.limits.sources import Limit, Quotas, Refusal, Sources
 
 few = settings(max_examples=200, deadline=None)
 
@@ -33,7 +20,7 @@ BANS: Final = (60.0, 600.0, 3600.0, 86400.0)
 ADDRESSES: Final = tuple(
     map(ip_address, ("192.0.2.1", "192.0.2.2", "192.0.3.1", "2001:db8::1", "2001:db8::ffff", "2001:db8:0:1::"))
 )
-COUNTERS: Final = memoryview(bytearray(Connections.size(1)))
+COUNTERS: Final = memoryview(bytearray(Counters.size(1)))
 # Rates and moments that numbers of this size hold exactly, so that the model and the ledger agree to the last bit.
 EXACT: Final = st.builds(Allowance, st.sampled_from([1 / 512, 0.25, 0.5, 1.0, 2.0, 8.0]), st.integers(1, 5))
 ANY: Final = st.builds(Allowance, st.floats(0.001, 1000), st.integers(1, 50))
@@ -49,8 +36,8 @@ def ledger(entries: int = 1024) -> Ledger:
 
 
 def sources(source: Allowance, network: Allowance, over: Ledger) -> Sources:
-    limits = Limits(source, 10, network, 10, 100)
-    return Sources(limits, over, Connections(COUNTERS, 1, 0, Secret(1, 0)))
+    limits = Quotas(source, 10, network, 10, 100)
+    return Sources(limits, over, Counters(COUNTERS, 1, 0, Secret(1, 0)))
 
 
 # --- the model -------------------------------------------------------------------------------------------------------

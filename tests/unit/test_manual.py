@@ -23,7 +23,7 @@ from whoisd.commands.cli import main
 from whoisd.config import DEFAULT_TERMS, IN_FORCE_FROM, Settings
 from whoisd.database import hosts, store
 from whoisd.errors import Outcome
-from whoisd.limits import sources
+from whoisd.limits import counters, ledger, sources
 from whoisd.limits.memory import LEDGER_SIZE
 from whoisd.log import EVENTS
 from whoisd.registry import access, classification, files, loader, progress, report
@@ -34,7 +34,7 @@ from whoisd.server.metrics import Board, BoardCollector, Findings
 LISTEN = "`0.0.0.0` and `::`, port 43"
 SECTIONS = {
     "listen": FieldInfo(default=LISTEN, description="address to listen on; may be repeated"),
-    "network": FieldInfo(default=None, description=f"a network with limits of its own; up to {sources.MOST_NAMED}"),
+    "network": FieldInfo(default=None, description=f"a network with limits of its own; up to {counters.MOST_NAMED}"),
 }
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
@@ -152,10 +152,10 @@ def test_limits(rewrite: bool) -> None:
             f"{connection.MOST_DRAINED:,}",
         ],
         ["what a client refused for the number of connections is told to wait", f"{sources.CONNECTIONS_RETRY} s"],
-        ["bans: the first, second, third, and each one after", ", ".join(f"{seconds:,.0f} s" for seconds in sources.BANS)],
-        ["time without a ban after which one earlier ban is forgotten", f"{sources.FORGIVEN_AFTER:,.0f} s"],
-        ["sources and networks that are remembered at once", f"{sources.ENTRIES:,}, in {LEDGER_SIZE / 2**20:.0f} MiB"],
-        ["workers", f"{sources.MOST_WORKERS}"],
+        ["bans: the first, second, third, and each one after", ", ".join(f"{seconds:,.0f} s" for seconds in ledger.BANS)],
+        ["time without a ban after which one earlier ban is forgotten", f"{ledger.FORGIVEN_AFTER:,.0f} s"],
+        ["sources and networks that are remembered at once", f"{ledger.ENTRIES:,}, in {LEDGER_SIZE / 2**20:.0f} MiB"],
+        ["workers", f"{ledger.MOST_WORKERS}"],
         ["time without a sign of life after which a worker is replaced", f"{fleet.HANGS_AFTER:g} s"],
         ["pause before a process that keeps dying is started again", f"up to {fleet.LONGEST_PAUSE:g} s"],
         ["time for whoever asks for metrics to send the request and take the answer", f"{observer.PATIENCE:g} s"],

@@ -9,8 +9,8 @@ import click
 from whoisd.commands.terminal import command, config_option
 from whoisd.config import load_settings
 from whoisd.errors import WhoisdError
+from whoisd.limits.keys import around, keys_of
 from whoisd.limits.memory import open_ledger
-from whoisd.limits.sources import around, keys_of
 
 
 @click.group("bans")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from whoisd.errors import ConfigError
-from whoisd.limits.sources import ENTRIES, ENTRY, HEADER, Ledger, Secret
+from whoisd.limits.ledger import ENTRIES, ENTRY, HEADER, Ledger, Secret
 
 LEDGER_SIZE: Final = HEADER + ENTRIES * ENTRY
 _OURS: Final = b"whoisd-"  # how the magic of every form begins

@@ -20,8 +20,9 @@ import uvloop
 from whoisd.config import Settings
 from whoisd.database.store import Store
 from whoisd.errors import whereabouts
+from whoisd.limits.counters import Counters
 from whoisd.limits.memory import anonymous, open_ledger
-from whoisd.limits.sources import Connections, Limits, Sources
+from whoisd.limits.sources import Quotas, Sources
 from whoisd.log import ClientNames, Logger, log_fault, open_log
 from whoisd.server.events import Signals
 from whoisd.server.fleet import Kind, Part, rows_for
@@ -41,7 +42,7 @@ class Configuration:
 
     settings: Settings
     room: Room
-    limits: Limits
+    limits: Quotas
     numbers: Mapping[str, int]  # of the named networks, by their names
 
 
@@ -55,7 +56,7 @@ class Shared:
         rows = rows_for(self.parts)
         self.board = Board(anonymous(Board.size(rows)), rows)
         self.tally = self.board.tally(_SUPERVISOR_ROW)
-        self._open_connections = anonymous(Connections.size(rows))
+        self._open_connections = anonymous(Counters.size(rows))
         self._names_key, self._names_day = secrets.token_bytes(32), datetime.now(UTC).date()
         self._prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
         self._pid = os.getpid()
@@ -69,9 +70,9 @@ class Shared:
         """Open the log of the process that counts in a row."""
         return open_log(settings.log.level, settings.log.format, self.board.tally(row).lost_line)
 
-    def connections(self, row: int) -> Connections:
+    def connections(self, row: int) -> Counters:
         """Return the open connections as the process with this row counts them."""
-        return Connections(self._open_connections, self.board.rows, row, self.ledger.secret)
+        return Counters(self._open_connections, self.board.rows, row, self.ledger.secret)
 
     def forget(self, row: int) -> None:
         """Forget what a process that has ended had under way; what it counted stays."""

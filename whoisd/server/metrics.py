@@ -22,7 +22,8 @@ from prometheus_client.registry import Collector
 
 from whoisd.answers.disclosure import RULES, Reason
 from whoisd.errors import Outcome
-from whoisd.limits.sources import MOST_NAMED, Limit
+from whoisd.limits.counters import MOST_NAMED
+from whoisd.limits.sources import Limit
 
 SECONDS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)  # bounds of the latency histogram
 NAMES: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500)  # bounds of the batch histogram

@@ -29,7 +29,8 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from whoisd.database.store import Store
 from whoisd.errors import StoreError, whereabouts
-from whoisd.limits.sources import NETWORK, Ledger
+from whoisd.limits.keys import NETWORK
+from whoisd.limits.ledger import Ledger
 from whoisd.server.metrics import Board, BoardCollector, Findings
 
 PATIENCE: Final = 10.0  # seconds for whoever asks to send a request and take the answer

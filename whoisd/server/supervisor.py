@@ -18,7 +18,7 @@ from typing import Final
 
 from whoisd.config import Settings
 from whoisd.errors import ConfigError, whereabouts
-from whoisd.limits.sources import MOST_NAMED
+from whoisd.limits.counters import MOST_NAMED
 from whoisd.log import Logger
 from whoisd.server import fleet
 from whoisd.server.children import Configuration, Shared

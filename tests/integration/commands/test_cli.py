@@ -14,8 +14,8 @@ import pytest
 from support import WHOISD, Database, Service, environment, run_here, run_whoisd
 
 from whoisd.commands.terminal import command
+from whoisd.limits.keys import Key, Scope, keys_of
 from whoisd.limits.memory import open_ledger
-from whoisd.limits.sources import Key, Scope, keys_of
 
 NOWHERE = "postgresql://whoisd_owner:hunter2@/whois?host=/nonexistent"
 RECORD = {"type": "domain", "name": "nyt.dk", "status": "offered_to_waiting_list"}

@@ -19,8 +19,10 @@ from support import Database
 from whoisd.answers.disclosure import Reason
 from whoisd.config import Answers, Listen, Server, Settings
 from whoisd.config import Database as DatabaseSettings
+from whoisd.limits.counters import Counters
+from whoisd.limits.ledger import ENTRY, HEADER, Ledger, Secret
 from whoisd.limits.memory import anonymous
-from whoisd.limits.sources import ENTRY, HEADER, Client, Connections, Ledger, Secret, Sources
+from whoisd.limits.sources import Client, Sources
 from whoisd.log import ClientNames
 from whoisd.server import connection
 from whoisd.server.metrics import Board
@@ -66,7 +68,7 @@ def sources(settings: Settings) -> Sources:
     memory = memoryview(bytearray(HEADER + 8 * ENTRY))
     Ledger.format(memory, Secret.of(bytes(range(16))))
     ledger = Ledger(memory)
-    connections = Connections(memoryview(bytearray(Connections.size(1))), 1, 0, ledger.secret)
+    connections = Counters(memoryview(bytearray(Counters.size(1))), 1, 0, ledger.secret)
     return Sources(settings.quotas({}), ledger, connections)
 
 

@@ -16,8 +16,9 @@ import pytest
 from support import PATIENCE, environment
 
 from whoisd.errors import ConfigError
+from whoisd.limits.keys import SOURCE, Key, Scope, key_of
+from whoisd.limits.ledger import ENTRIES, HEADER
 from whoisd.limits.memory import LEDGER_SIZE, anonymous, open_ledger
-from whoisd.limits.sources import ENTRIES, HEADER, SOURCE, Key, Scope, key_of
 
 NOW: Final = 1_800_000_000.0
 KEY: Final = Key(Scope.SOURCE_4, 0xC0000207)
@@ -29,7 +30,7 @@ OPEN: Final = """
 import sys
 from pathlib import Path
 from whoisd.limits.memory import open_ledger
-from whoisd.limits.sources import Key, Scope
+from whoisd.limits.keys import Key, Scope
 print("up", flush=True)
 sys.stdin.readline()
 ledger = open_ledger(Path(sys.argv[1]), create=True)

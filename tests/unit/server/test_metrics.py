@@ -13,7 +13,8 @@ from support import Figures
 
 from whoisd.answers.disclosure import RULES, Reason
 from whoisd.errors import Outcome
-from whoisd.limits.sources import MOST_NAMED, Limit
+from whoisd.limits.counters import MOST_NAMED
+from whoisd.limits.sources import Limit
 from whoisd.server.metrics import NAMES, SECONDS, Board, BoardCollector, Findings, Tally
 
 ROWS: Final = 3
