@@ -36,6 +36,7 @@ from whoisd.sandbox.postgres import Cluster
 
 WHOISD: Final = Path(sys.executable).with_name("whoisd")
 PATIENCE: Final = 20.0  # seconds that a test waits for what must come
+NOWHERE: Final = "postgresql://whoisd_owner:hunter2@/whois?host=/nonexistent"  # a database that never answers
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,24 @@ def run_here(*arguments: str | Path, settings: Mapping[str, str] | None = None) 
     if ran.exception and not isinstance(ran.exception, SystemExit):
         raise ran.exception
     return subprocess.CompletedProcess(arguments, ran.exit_code, ran.stdout, ran.stderr)
+
+
+def run_query(dsn: str, *words: bytes) -> subprocess.CompletedProcess[bytes]:
+    """Run `whoisd query` to its end."""
+    return subprocess.run(
+        [WHOISD, "query", "--", *words],
+        env=environment({"WHOISD_DATABASE__DSN": dsn}),
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def ended(ran: subprocess.CompletedProcess[str]) -> tuple[int, str, str]:
+    """Exit status, standard output and standard error of a command, which tells neither a traceback nor a password."""
+    assert "Traceback" not in ran.stderr
+    assert "hunter2" not in ran.stdout + ran.stderr
+    return ran.returncode, ran.stdout, ran.stderr
 
 
 class Figures:

@@ -39,6 +39,52 @@ def test_every_ignored_check_has_its_reason() -> None:
     assert [line for line in ignores.splitlines() if line.strip() and "#" not in line] == []
 
 
+# What is longer than it may be today. This list may only become shorter.
+TOO_LONG = {"Connection"}
+
+
+def test_functions_and_classes_are_short() -> None:
+    """No function is longer than 40 lines, and no class longer than 200, so that each is read at a glance."""
+    found = {
+        node.name
+        for file in sorted((ROOT / "whoisd").rglob("*.py"))
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+        and (node.end_lineno or 0) - node.lineno + 1 > (200 if isinstance(node, ast.ClassDef) else 40)
+    }
+    assert found == TOO_LONG
+
+
+# Modules without a test file of their name, and where they are tested instead.
+TESTED_ELSEWHERE = {
+    "answers/model.py": "values without behaviour, of which all tests make use",
+    "commands/portal.py": "integration/registry/test_portal.py and test_classification.py type its commands",
+    "commands/sandbox.py": "integration/sandbox/test_sandbox.py",
+    "commands/terminal.py": "integration/commands/test_cli.py: what all commands have in common",
+    "database/connect.py": "integration/database/test_store.py: which connection is made and tried",
+    "database/owner.py": "integration/commands/test_load.py: who may not, and what cannot be reached",
+    "database/views.py": "integration/database/test_store.py: what a row of the views comes to",
+    "registry/census.py": "integration/commands/test_report.py",
+    "registry/files.py": "integration/registry/test_loader.py: files that are cut off, piped, compressed",
+    "registry/staging.py": "integration/registry/test_loader.py: what lies between the files and the tables",
+    "registry/vat.py": "integration/registry/test_loader.py: the warnings about VAT numbers",
+    "sandbox/postgres.py": "integration/sandbox/test_sandbox.py, and every test that has a database",
+    "server/children.py": "integration/server/test_supervisor.py",
+    "server/events.py": "integration/server/test_supervisor.py: what it waits for",
+}
+
+
+def test_tests_mirror_the_packages() -> None:
+    """Each module has its tests at the same place, under unit or integration; where they are elsewhere, it is said where."""
+    modules = {str(path.relative_to(ROOT / "whoisd")) for path in (ROOT / "whoisd").rglob("[!_]*.py")}
+    tested = {
+        str(path.relative_to(ROOT / "tests" / kind).with_name(path.name.removeprefix("test_")))
+        for kind in ("unit", "integration", "property")
+        for path in (ROOT / "tests" / kind).rglob("test_*.py")
+    }
+    assert modules - tested == set(TESTED_ELSEWHERE)
+
+
 MUTMUT = "libcst linkify-it-py mdit-py-plugins mutmut pyyaml pyyaml-ft setproctitle textual"
 
 
