@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Iterator, Sequence
 from math import isnan
 from pathlib import Path
-from typing import Any
 
 import click
 
 from whoisd.commands.terminal import as_owner, command, config_option, tell
+from whoisd.database.connect import Connection
 from whoisd.database.migrations import migrate
 from whoisd.registry.files import RegistryFiles
 from whoisd.registry.loader import Options, Report, load
@@ -64,7 +64,7 @@ def load_command(file: Path | None, mode: str, max_delete: float, dry_run: bool,
     """
     files, options = RegistryFiles(data), Options(Mode(mode), max_delete, dry_run)
 
-    async def work(connection: Any) -> Report:
+    async def work(connection: Connection) -> Report:
         async with Progress() as progress:
             return await load(connection, files, options, progress)
 

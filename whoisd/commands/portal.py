@@ -19,6 +19,7 @@ from rich.table import Table
 from whoisd.answers.response import UNPRINTABLE
 from whoisd.commands.terminal import as_owner, command, config_option, tell
 from whoisd.config import load_settings
+from whoisd.database.connect import Connection
 from whoisd.registry.access import GROUP_NAMES, SENTENCES, Operation
 from whoisd.registry.classification import Decision, classify, sentences, show
 from whoisd.registry.portal import Affected, Conversion, affected, convert, may, require_account, take_over
@@ -219,7 +220,7 @@ def list_affected(file: Path | None, account: str | None, form: str) -> None:
     asyncio.run(as_owner(file, lambda owner: _affected(owner, account, form)))
 
 
-async def _affected(connection: Any, account: str | None, form: str) -> None:
+async def _affected(connection: Connection, account: str | None, form: str) -> None:
     if account:
         await require_account(connection, account)
     try:

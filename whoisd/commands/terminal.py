@@ -5,12 +5,13 @@ import sys
 from collections.abc import Awaitable, Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any, Final, NoReturn, ParamSpec, TypeVar
+from typing import Final, NoReturn, ParamSpec, TypeVar
 
 import asyncpg
 import click
 
 from whoisd.config import DEFAULT_FILE, load_settings
+from whoisd.database.connect import Connection
 from whoisd.database.owner import do_as_owner
 from whoisd.errors import ConfigError, WhoisdError, cause_of, whereabouts
 
@@ -79,7 +80,7 @@ def tell(text: str, *, err: bool = False) -> None:
             tell(f"whoisd: it is done, and standard output cannot be written: {error.strerror}", err=True)
 
 
-async def as_owner(file: Path | None, work: Callable[[Any], Awaitable[T]]) -> T:
+async def as_owner(file: Path | None, work: Callable[[Connection], Awaitable[T]]) -> T:
     """Do the work with a connection of the owner's (`database.owner_dsn`), and return what it returns.
 
     Raises `ConfigError` where no owner is configured, `WhoisdError` where the database is not there or goes away.

@@ -5,9 +5,10 @@ The table is in sql/audit.sql; PostgreSQL itself writes when a row was added and
 
 import os
 import pwd
-from typing import Any
 
 import orjson
+
+from whoisd.database.connect import Connection
 
 _INSERT = (
     "INSERT INTO audit.entry (who, command, object, evidence, before, after, account) VALUES ($1, $2, $3, $4, $5, $6, $7)"
@@ -24,7 +25,7 @@ def this_account() -> str:
 
 
 async def record(  # noqa: PLR0913 - the columns of the table
-    connection: Any,
+    connection: Connection,
     *,
     who: str,
     command: str,

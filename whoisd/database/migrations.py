@@ -8,10 +8,12 @@ import hashlib
 import re
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import Any, Final
+from typing import Final
 
 import asyncpg
+from asyncpg import Record
 
+from whoisd.database.connect import Connection
 from whoisd.errors import MigrationError
 
 _FILE: Final = re.compile(r"(\d{4})_[a-z0-9_]+\.sql")
@@ -52,12 +54,12 @@ def shipped_migrations() -> list[Migration]:
     return [Migration(int(name[:4]), name, sql) for name, sql in found]
 
 
-async def lock_registry(connection: Any) -> None:
+async def lock_registry(connection: Connection) -> None:
     """Wait for the lock that every writer to the registry holds, and hold it until the connection ends."""
     await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
 
 
-async def migrate(connection: Any, migrations: list[Migration] | None = None) -> list[str]:
+async def migrate(connection: Connection, migrations: list[Migration] | None = None) -> list[str]:
     """Apply the migrations that the database lacks; return their file names, which is none when it is up to date.
 
     Raises `MigrationError`; those applied before the one that failed stay applied, and it leaves nothing behind.
@@ -75,7 +77,7 @@ async def migrate(connection: Any, migrations: list[Migration] | None = None) ->
     return [migration.file for migration in pending]
 
 
-def _check(shipped: list[Migration], applied: list[Any]) -> None:
+def _check(shipped: list[Migration], applied: list[Record]) -> None:
     """See to it that what was applied is what is shipped, file by file."""
     for number, migration in enumerate(shipped, start=1):
         if migration.number != number:
@@ -91,7 +93,7 @@ def _check(shipped: list[Migration], applied: list[Any]) -> None:
             )
 
 
-async def _require_utf_8(connection: Any) -> None:
+async def _require_utf_8(connection: Connection) -> None:
     """Refuse a new database that cannot hold every letter, before a load brings one that it lacks."""
     if (encoding := await connection.fetchval("SHOW server_encoding")) != "UTF8":
         raise MigrationError(
@@ -100,7 +102,7 @@ async def _require_utf_8(connection: Any) -> None:
         )
 
 
-async def _apply(connection: Any, migration: Migration) -> None:
+async def _apply(connection: Connection, migration: Migration) -> None:
     try:
         async with connection.transaction():
             await connection.execute(migration.sql)

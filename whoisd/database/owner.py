@@ -1,16 +1,17 @@
 """The connection of the commands that write: the owner's, on the primary."""
 
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import asyncpg
 
+from whoisd.database.connect import Connection
 from whoisd.errors import ConfigError, WhoisdError, cause_of
 
 T = TypeVar("T")
 
 
-async def do_as_owner(url: str, work: Callable[[Any], Awaitable[T]]) -> T:
+async def do_as_owner(url: str, work: Callable[[Connection], Awaitable[T]]) -> T:
     """Do the work with a connection of the owner's, at `database.owner_dsn`, and return what it returns.
 
     Raises `ConfigError` for a URL that cannot be used, `WhoisdError` where the database is not there or goes away.
@@ -29,7 +30,7 @@ async def do_as_owner(url: str, work: Callable[[Any], Awaitable[T]]) -> T:
         await close(connection)
 
 
-async def close(connection: Any) -> None:
+async def close(connection: Connection) -> None:
     """End a connection, whether or not there still is somebody at its other end."""
     try:
         await connection.close(timeout=5)

@@ -2,10 +2,12 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import Any, Final
+from typing import Final
 
 import asyncpg
+from asyncpg.transaction import Transaction
 
+from whoisd.database.connect import Connection
 from whoisd.errors import WhoisdError, cause_of
 
 # How asyncpg says that the database went away, or cut us off; a statement that was cancelled leaves it where it is.
@@ -22,7 +24,7 @@ GONE: Final = (
 
 
 @asynccontextmanager
-async def changing(connection: Any, hint: str, *, dry_run: bool = False) -> AsyncIterator[None]:
+async def changing(connection: Connection, hint: str, *, dry_run: bool = False) -> AsyncIterator[None]:
     """Change the database in a transaction; a dry run undoes it in the end.
 
     When the database goes away raises `WhoisdError`: nothing was changed, or, while it commits, that this cannot be known;
@@ -45,7 +47,7 @@ async def changing(connection: Any, hint: str, *, dry_run: bool = False) -> Asyn
         await _commit(transaction, hint)
 
 
-async def _commit(transaction: Any, hint: str) -> None:
+async def _commit(transaction: Transaction, hint: str) -> None:
     try:
         await transaction.commit()
     except GONE as error:

@@ -8,13 +8,14 @@ time. Registrants and domains that were counted are not kept.
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
 import asyncpg
 
 from whoisd.answers.disclosure import PublicRegistrant, Verdict, Withheld, publish_registrant, verdict_of
 from whoisd.answers.model import DomainStatus, Registrant
 from whoisd.answers.wire import Charset
+from whoisd.database.connect import Connection, only_row
 from whoisd.database.dsn import Dsn, is_standby
 from whoisd.database.owner import close
 from whoisd.database.transaction import GONE
@@ -90,7 +91,7 @@ def _ended(error: Exception, *, on_standby: bool) -> WhoisdError:
     )
 
 
-async def _connect(dsn: Dsn) -> Any:
+async def _connect(dsn: Dsn) -> Connection:
     """Return a connection to the host that is wanted most; of those wanted alike, to the first."""
     failure: Exception = WhoisdError("no server that target_session_attrs admits")
     ranks = {rank for standby in (False, True) if (rank := dsn.rank(standby=standby)) is not None}
@@ -111,10 +112,10 @@ async def _connect(dsn: Dsn) -> Any:
     raise WhoisdError(f"database.dsn: the database does not answer: {cause_of(failure)}")
 
 
-async def _tally(connection: Any, publish: Publish, progress: Progress) -> dict[Subject, Counts]:
+async def _tally(connection: Connection, publish: Publish, progress: Progress) -> dict[Subject, Counts]:
     await connection.transaction(isolation="repeatable_read", readonly=True).start()
     progress.begin("looking how much there is")
-    sizes = await connection.fetchrow(_SIZES)
+    sizes = await only_row(connection, _SIZES)
     _check(sizes["domains"], sizes["answered"])
     counts: dict[Subject, Counts] = {}
     for subject, statement in _ROWS.items():
@@ -138,7 +139,7 @@ def _check(domains: int, answered: int) -> None:
         )
 
 
-async def _count(connection: Any, statement: str, publish: Publish, progress: Progress) -> Counter[Verdict]:
+async def _count(connection: Connection, statement: str, publish: Publish, progress: Progress) -> Counter[Verdict]:
     found: Counter[Verdict] = Counter()
     cursor = await connection.cursor(statement)
     while chunk := await cursor.fetch(CHUNK):

@@ -7,9 +7,10 @@ Danish registrants CVR decides. Knows no command line.
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Final
+from typing import Final
 
 import asyncpg
+from asyncpg import Record
 
 from whoisd.answers.disclosure import Country, Reason, facts_of, publish_registrant, verdict_of
 from whoisd.answers.explain import SENTENCES, SHOWN, WITHHELD, columns, explain_registrant
@@ -17,6 +18,7 @@ from whoisd.answers.model import DomainStatus
 from whoisd.answers.response import STATUS, UNPRINTABLE
 from whoisd.answers.wire import Charset
 from whoisd.database.audit import record
+from whoisd.database.connect import Connection
 from whoisd.database.transaction import changing
 from whoisd.database.views import registrant_of
 from whoisd.errors import RegistrantError
@@ -96,7 +98,7 @@ class Standing:
 
 
 async def classify(  # noqa: PLR0913 - what is decided, and all that is kept of it
-    connection: Any, handle: str, decision: Decision, *, evidence: str, who: str, in_force: bool
+    connection: Connection, handle: str, decision: Decision, *, evidence: str, who: str, in_force: bool
 ) -> tuple[Standing, Standing]:
     """Decide on a registrant by hand, and return how they stood before and stand now: it is in the very next answer.
 
@@ -131,7 +133,7 @@ async def classify(  # noqa: PLR0913 - what is decided, and all that is kept of 
         ) from None
 
 
-async def _authorise(connection: Any, who: str, handle: str) -> None:
+async def _authorise(connection: Connection, who: str, handle: str) -> None:
     """Raise `AccessError` unless this is staff, or a user of an account that manages a domain of the registrant."""
     kind, _, name = who.partition(":")
     if kind == "staff":
@@ -163,7 +165,7 @@ def _refusal(standing: Standing, decision: Decision) -> str | None:
 # --- show --------------------------------------------------------------------------------------------------------
 
 
-async def show(connection: Any, handle: str, *, now: datetime, in_force_from: datetime) -> str:
+async def show(connection: Connection, handle: str, *, now: datetime, in_force_from: datetime) -> str:
     """Return as text what support may know of a registrant, or raise `RegistrantError` where there is none.
 
     That is what the rules decide on which kind of facts, and why; what was decided by hand; and how many domains there
@@ -179,7 +181,7 @@ async def show(connection: Any, handle: str, *, now: datetime, in_force_from: da
         return head + await _classification(connection, handle, standing) + await _domains(connection, handle)
 
 
-async def _classification(connection: Any, handle: str, standing: Standing) -> str:
+async def _classification(connection: Connection, handle: str, standing: Standing) -> str:
     history = await connection.fetch(_HISTORY, f"registrant:{handle}", [COMMAND, "load"])  # which may have removed it
     made = [
         (
@@ -200,7 +202,7 @@ async def _classification(connection: Any, handle: str, standing: Standing) -> s
     )
 
 
-async def _domains(connection: Any, handle: str) -> str:
+async def _domains(connection: Connection, handle: str) -> str:
     numbers = {row["status"]: row["count"] for row in await connection.fetch(_DOMAINS, handle)}
     managers = await connection.fetch(_NAMES, await managers_of(connection, handle))
     return (
@@ -214,14 +216,14 @@ async def _domains(connection: Any, handle: str) -> str:
 # --- both --------------------------------------------------------------------------------------------------------
 
 
-async def _read(connection: Any, handle: str) -> Any:
+async def _read(connection: Connection, handle: str) -> Record:
     row = await connection.fetchrow(_SELECT, handle)
     if row is None:
         raise RegistrantError(f"{handle}: there is no such registrant")
     return row
 
 
-def _standing(row: Any, *, in_force: bool) -> Standing:
+def _standing(row: Record, *, in_force: bool) -> Standing:
     registrant = registrant_of(row)
     section = publish_registrant(
         DomainStatus.ACTIVE, registrant, show_handles=True, in_force=in_force, charset=Charset.UTF_8

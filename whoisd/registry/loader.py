@@ -12,11 +12,13 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from threading import Thread
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 
 import asyncpg
+from asyncpg import Record
 
 from whoisd.database import audit
+from whoisd.database.connect import Connection
 from whoisd.database.migrations import lock_registry
 from whoisd.database.transaction import GONE, changing
 from whoisd.errors import LoadError
@@ -71,7 +73,7 @@ class Report:
 
 
 async def load(
-    connection: Any, files: RegistryFiles, options: Options | None = None, progress: Progress | None = None
+    connection: Connection, files: RegistryFiles, options: Options | None = None, progress: Progress | None = None
 ) -> Report:
     """Load registry files as the owner, or with `dry_run` find out what that would change.
 
@@ -84,7 +86,7 @@ async def load(
 class _Load:
     """One load: what it reads, and what it has found so far."""
 
-    def __init__(self, connection: Any, files: RegistryFiles, options: Options, progress: Progress) -> None:
+    def __init__(self, connection: Connection, files: RegistryFiles, options: Options, progress: Progress) -> None:
         self._connection = connection
         self._files = files
         self._options = options
@@ -255,7 +257,7 @@ def _check_removals(changes: Mapping[str, Changes], max_delete: float) -> None:
         raise LoadError(refused)
 
 
-def _disagreement(row: Any) -> str:
+def _disagreement(row: Record) -> str:
     by_hand = "yes" if row["classified_by_hand"] else "no"
     if row["country"] == "DK":
         return (

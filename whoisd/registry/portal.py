@@ -6,11 +6,12 @@ handle: as the registrar of the domain, or by a role that the REG handle took ov
 
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from whoisd.answers.names import parse_name
 from whoisd.answers.notices import FAULTS
 from whoisd.database.audit import record, this_account
+from whoisd.database.connect import Connection
 from whoisd.database.migrations import lock_registry
 from whoisd.database.transaction import changing
 from whoisd.errors import InvalidName, PortalError
@@ -34,12 +35,12 @@ _MANAGERS: Final = """
     ORDER BY account"""
 
 
-async def is_staff(connection: Any, name: str) -> bool:
+async def is_staff(connection: Connection, name: str) -> bool:
     """Whether somebody of this name is of the registry's staff."""
     return bool(await connection.fetchval("SELECT EXISTS (SELECT FROM portal.staff WHERE name = $1)", name))
 
 
-async def user_of(connection: Any, handle: str) -> User | None:
+async def user_of(connection: Connection, handle: str) -> User | None:
     """Return the user of this handle, if there is one."""
     row = await connection.fetchrow("SELECT * FROM portal.portal_user WHERE handle = $1", handle)
     if row is None:
@@ -48,12 +49,12 @@ async def user_of(connection: Any, handle: str) -> User | None:
     return User(handle, account=row["account"], linked=row["linked"], group=group and Group(group))
 
 
-async def managers_of(connection: Any, registrant: str) -> list[str]:
+async def managers_of(connection: Connection, registrant: str) -> list[str]:
     """Return the accounts that manage a domain of the registrant of this handle."""
     return [row["account"] for row in await connection.fetch(_MANAGERS, registrant, MANAGING_ROLES)]
 
 
-async def require_account(connection: Any, account: str) -> None:
+async def require_account(connection: Connection, account: str) -> None:
     """Raise `PortalError` unless there is a registrar account of this REG handle."""
     if not await connection.fetchval("SELECT EXISTS (SELECT FROM registry.registrar WHERE handle = $1)", account):
         raise PortalError(f"{account}: there is no registrar account of this handle")
@@ -75,7 +76,7 @@ _MANAGERS_OF: Final[Mapping[str, str]] = {
 }
 
 
-async def may(connection: Any, handle: str, operation: Operation, target: str | None) -> Denial | None:
+async def may(connection: Connection, handle: str, operation: Operation, target: str | None) -> Denial | None:
     """Return why the user of this handle may not do it, or None where they may; by the table that guards `classify`.
 
     `target` is an object, as `objects_named` takes it, for an operation on objects, and the REG handle of an account for
@@ -89,7 +90,7 @@ async def may(connection: Any, handle: str, operation: Operation, target: str | 
     return denial(user, operation, [user.account] if accounts is None else accounts)
 
 
-async def _accounts(connection: Any, operation: Operation, target: str) -> list[str]:
+async def _accounts(connection: Connection, operation: Operation, target: str) -> list[str]:
     """Return the accounts whose users an operation on the target is for."""
     if operation not in OF_OBJECTS:
         await require_account(connection, target.upper())
@@ -106,7 +107,7 @@ async def _accounts(connection: Any, operation: Operation, target: str) -> list[
     return [row["account"] for row in await connection.fetch(_MANAGERS_OF[kind], *parameters)]
 
 
-async def _exists(connection: Any, object_: str) -> bool:
+async def _exists(connection: Connection, object_: str) -> bool:
     kind, _, name = object_.partition(":")
     return bool(await connection.fetchval(_EXISTS[kind], name))
 
@@ -153,7 +154,7 @@ class Affected(NamedTuple):
     roles: Sequence[str]
 
 
-async def convert(connection: Any, *, dry_run: bool) -> Conversion:
+async def convert(connection: Connection, *, dry_run: bool) -> Conversion:
     """Move each user who has roles and no group to the group that matches the highest access among the roles.
 
     All of them or none, each with a row in the audit trail; a second time there is none left. A dry run waits for
@@ -173,7 +174,7 @@ async def convert(connection: Any, *, dry_run: bool) -> Conversion:
     return Conversion({group: moved.count(group) for group in Group}, staying)
 
 
-async def _move(connection: Any, handle: str, roles: list[str], group: Group) -> None:
+async def _move(connection: Connection, handle: str, roles: list[str], group: Group) -> None:
     await connection.execute("UPDATE portal.portal_user SET access_group = $2 WHERE handle = $1", handle, group)
     await record(
         connection,
@@ -185,7 +186,7 @@ async def _move(connection: Any, handle: str, roles: list[str], group: Group) ->
     )
 
 
-async def affected(connection: Any, account: str | None) -> AsyncGenerator[Affected]:
+async def affected(connection: Connection, account: str | None) -> AsyncGenerator[Affected]:
     """Yield what linked users lose, in the order of accounts, users and objects; of one account, or of all."""
     async with connection.transaction(readonly=True):
         async for row in connection.cursor(_AFFECTED, account, prefetch=PREFETCH):
@@ -223,7 +224,7 @@ class TakeOver:
     after: Sequence[str]
 
 
-async def take_over(connection: Any, account: str, text: str) -> TakeOver:
+async def take_over(connection: Connection, account: str, text: str) -> TakeOver:
     """Give the REG handle of an account the roles that the account's linked users hold on an object.
 
     Theirs are kept, as history. Where the REG handle has them all already, nothing is changed. Raises `PortalError`;
@@ -245,7 +246,7 @@ async def take_over(connection: Any, account: str, text: str) -> TakeOver:
     return TakeOver(found, before, after)
 
 
-async def _take(connection: Any, account: str, change: TakeOver) -> None:
+async def _take(connection: Connection, account: str, change: TakeOver) -> None:
     await connection.execute(
         _TAKE,
         account,
@@ -288,7 +289,7 @@ def _kinds(name: str) -> list[str]:
     return ["domain", "host"] if parse_name(name).is_dk_domain else ["host"]
 
 
-async def _why_not(connection: Any, account: str, candidates: list[str], *, ambiguous: bool) -> PortalError:
+async def _why_not(connection: Connection, account: str, candidates: list[str], *, ambiguous: bool) -> PortalError:
     either = " or ".join(candidates)
     if ambiguous:
         return PortalError(f"linked users of {account} hold roles on two objects of this name: say {either}")

@@ -4,11 +4,15 @@ Every statement reads a whole kind of record. A temporary table `new_KIND` has t
 its file and line. Knows SQL; knows nothing of files, of words for people and of when what is done.
 """
 
+import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final, NamedTuple
 
+from asyncpg import Record
+
+from whoisd.database.connect import Connection, only_row
 from whoisd.registry.records import RECORDS
 
 SETTINGS: Final = """
@@ -101,7 +105,7 @@ class Changes:
 # --- into the temporary tables -------------------------------------------------------------------------------------
 
 
-async def create(connection: Any) -> None:
+async def create(connection: Connection) -> None:
     """Make the temporary tables, which the end of the transaction removes."""
     for kind, table in TABLES.items():
         await connection.execute(
@@ -110,15 +114,16 @@ async def create(connection: Any) -> None:
         )
 
 
-async def copy(connection: Any, kind: str, rows: Sequence[Row]) -> None:
+async def copy(connection: Connection, kind: str, rows: Sequence[Row]) -> None:
     """Add records of a kind, each followed by its place."""
     columns = (*TABLES[kind].columns, "file", "line")
     # Where asyncpg waits for room to write it never hears that the connection is lost (0.32): it is to have room for all.
-    connection._transport.set_write_buffer_limits(high=_ROOM)  # noqa: SLF001 - it has no other way
+    transport: asyncio.WriteTransport = connection._transport  # type: ignore[attr-defined]  # noqa: SLF001 - no other way
+    transport.set_write_buffer_limits(high=_ROOM)
     await connection.copy_records_to_table(f"new_{kind}", columns=columns, records=rows)
 
 
-async def complete(connection: Any) -> None:
+async def complete(connection: Connection) -> None:
     """After the last record: let hosts that none names come into being with the domain that names them first."""
     await connection.execute("ANALYZE " + ", ".join(f"new_{kind}" for kind in TABLES))
     await connection.execute(
@@ -131,7 +136,7 @@ async def complete(connection: Any) -> None:
 # --- what is wrong between records ---------------------------------------------------------------------------------
 
 
-async def duplicates(connection: Any, kind: str, most: int) -> list[tuple[Place, Place]]:
+async def duplicates(connection: Connection, kind: str, most: int) -> list[tuple[Place, Place]]:
     """Return the places of records whose key was given before, each with the first place of that key, in their order."""
     key = ", ".join(TABLES[kind].key)
     # Nearly always there is none, and counting is cheaper than sorting.
@@ -147,7 +152,7 @@ async def duplicates(connection: Any, kind: str, most: int) -> list[tuple[Place,
     return [((row[0], row[1]), (row[2], row[3])) for row in rows]
 
 
-async def dangling(connection: Any, reference: Reference, mode: Mode, most: int) -> list[Place]:
+async def dangling(connection: Connection, reference: Reference, mode: Mode, most: int) -> list[Place]:
     """Return the places of records that name what is not there: not in the files nor, unless all else goes, before."""
     of = TABLES[reference.of]
     known = [f"new_{reference.of}"] + ([of.name] if mode is Mode.MERGE else [])
@@ -161,7 +166,7 @@ async def dangling(connection: Any, reference: Reference, mode: Mode, most: int)
     return [(row[0], row[1]) for row in rows]
 
 
-async def roles_of_the_unlinked(connection: Any, most: int) -> list[Place]:
+async def roles_of_the_unlinked(connection: Connection, most: int) -> list[Place]:
     """Return the places of object roles whose holder is a portal user who is not linked."""
     rows = await connection.fetch(
         "SELECT role.file, role.line FROM new_object_role AS role"  # noqa: S608 - a number of ours
@@ -175,14 +180,15 @@ async def roles_of_the_unlinked(connection: Any, most: int) -> list[Place]:
 # --- what would change -----------------------------------------------------------------------------------------------
 
 
-async def compare(connection: Any, kind: str, mode: Mode) -> Changes:
+async def compare(connection: Connection, kind: str, mode: Mode) -> Changes:
     """Count what writing a kind of record would change."""
     table = TABLES[kind]
-    row = await connection.fetchrow(
+    row = await only_row(
+        connection,
         f"SELECT count(*) AS records, (SELECT count(*) FROM {table.name}) AS before,"  # noqa: S608 - names of ours
         f" count(*) FILTER (WHERE old.{table.key[0]} IS NULL) AS added,"
         f" count(*) FILTER (WHERE old.{table.key[0]} IS NOT NULL AND {_differs(table)}) AS changed"
-        f" FROM new_{kind} AS new LEFT JOIN {table.name} AS old ON {_same_key(table)}"
+        f" FROM new_{kind} AS new LEFT JOIN {table.name} AS old ON {_same_key(table)}",
     )
     changes = Changes(**row)
     if mode is Mode.REPLACE:
@@ -190,9 +196,9 @@ async def compare(connection: Any, kind: str, mode: Mode) -> Changes:
     return changes
 
 
-async def disagreements(connection: Any) -> Sequence[Any]:
+async def disagreements(connection: Connection) -> Sequence[Record]:
     """Return the records that do not say what was decided by hand, with what was."""
-    rows: Sequence[Any] = await connection.fetch(
+    rows: Sequence[Record] = await connection.fetch(
         "SELECT new.file, new.line, new.country, new.sole_proprietorship, old.classified_by_hand"
         " FROM registry.registrant AS old JOIN new_registrant AS new USING (handle)"
         " WHERE old.classified_by_hand <> new.sole_proprietorship"
@@ -210,7 +216,7 @@ _LIFTABLE: Final = {
 }
 
 
-async def lifted(connection: Any) -> list[tuple[Place, str]]:
+async def lifted(connection: Connection) -> list[tuple[Place, str]]:
     """Return the places of registrants of whom something withholds the email now, and would not any more; each with what."""
     ends = {column: f"old.{column} AND NOT new.{column} AND {counts}" for column, counts in _LIFTABLE.items()}
     rows = await connection.fetch(
@@ -221,7 +227,7 @@ async def lifted(connection: Any) -> list[tuple[Place, str]]:
     return [((row["file"], row["line"]), column) for row in rows for column in ends if row[column]]
 
 
-async def groups_left_behind(connection: Any) -> list[Place]:
+async def groups_left_behind(connection: Connection) -> list[Place]:
     """Return the places of portal users who go to another account, where the group that they have is not theirs."""
     rows = await connection.fetch(
         "SELECT new.file, new.line FROM new_portal_user AS new JOIN portal.portal_user AS old USING (handle)"
@@ -230,7 +236,7 @@ async def groups_left_behind(connection: Any) -> list[Place]:
     return [(row[0], row[1]) for row in rows]
 
 
-async def hold_removed(connection: Any, changes: Mapping[str, Changes]) -> None:
+async def hold_removed(connection: Connection, changes: Mapping[str, Changes]) -> None:
     """Hold what `Mode.REPLACE` removes: whoever would decide on it waits, and then finds that it is gone.
 
     In the order in which `write` removes, so that a take-over under way and a load do not wait for each other.
@@ -255,17 +261,18 @@ _DECIDED_AND_REMOVED: Final = """
         OR host IS NOT NULL AND NOT EXISTS (SELECT FROM new_host AS new WHERE new.name = old.host)"""
 
 
-async def decided_and_removed(connection: Any) -> tuple[int, int]:
+async def decided_and_removed(connection: Connection) -> tuple[int, int]:
     """Return how many classifications, and how many roles that were taken over, `Mode.REPLACE` would remove."""
-    row = await connection.fetchrow(
+    row = await only_row(
+        connection,
         "SELECT count(*) FILTER (WHERE before ? 'classified_by_hand') AS one,"  # noqa: S608 - SQL of ours
         " count(*) FILTER (WHERE before ? 'roles') AS other"
-        f" FROM ({_DECIDED_AND_REMOVED}) AS lost"
+        f" FROM ({_DECIDED_AND_REMOVED}) AS lost",
     )
     return row["one"], row["other"]
 
 
-async def record_removed(connection: Any, account: str) -> None:
+async def record_removed(connection: Connection, account: str) -> None:
     """Leave a row in the audit trail for each decision that goes with what `Mode.REPLACE` removes; before it does."""
     await connection.execute(
         "INSERT INTO audit.entry (who, command, object, before, account)"  # noqa: S608 - SQL of ours
@@ -277,7 +284,7 @@ async def record_removed(connection: Any, account: str) -> None:
 # --- the merge -------------------------------------------------------------------------------------------------------
 
 
-async def write(connection: Any, changes: Mapping[str, Changes]) -> None:
+async def write(connection: Connection, changes: Mapping[str, Changes]) -> None:
     """Write what differs, and nothing else; what others refer to comes first and goes last."""
     for kind, table in TABLES.items():
         if changes[kind].changed:
