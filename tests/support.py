@@ -1,5 +1,6 @@
 """What the tests share: a real server process, a real socket to it, and registrants and domains to dress as a test needs."""
 
+import asyncio
 import json
 import os
 import re
@@ -39,6 +40,9 @@ PATIENCE: Final = 20.0  # seconds that a test waits for what must come
 NOWHERE: Final = "postgresql://whoisd_owner:hunter2@/whois?host=/nonexistent"  # a database that never answers
 
 
+_END_SESSIONS: Final = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1"
+
+
 @dataclass(frozen=True)
 class Database:
     """A database of its own, with the predefined data of the sandbox in it."""
@@ -57,6 +61,20 @@ class Database:
     @property
     def superuser(self) -> str:
         return self.cluster.dsn("postgres", self.name)
+
+    def allow(self, *, connections: bool) -> None:
+        """Let nobody in, and end who is in; or let everybody in again."""
+
+        async def change() -> None:
+            superuser = await asyncpg.connect(self.cluster.dsn("postgres", "postgres"))
+            await superuser.execute(f"ALTER DATABASE {self.name} ALLOW_CONNECTIONS {connections}")
+            if not connections:
+                await superuser.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", self.name
+                )
+            await superuser.close()
+
+        asyncio.run(change())
 
     async def execute(self, sql: str, *arguments: object) -> None:
         """Run plain SQL as the owner, committed when this returns."""

@@ -1,6 +1,5 @@
 """What Prometheus and health checks are told over HTTP: figures that add up to what was asked, and nothing personal."""
 
-import asyncio
 import json
 import os
 import signal
@@ -17,7 +16,6 @@ from pathlib import Path
 from platform import python_version
 from typing import Final
 
-import asyncpg
 import pytest
 from support import PATIENCE, Database, Figures, Service, receive, v2
 
@@ -219,7 +217,7 @@ def test_failures_are_counted(database: Database) -> None:
     with Service(database.reader) as service:
         for query in ("eksempel.dk", "ns1.eksempel.dk"):
             service.ask(query)
-        _allow(database, connections=False)
+        database.allow(connections=False)
         with ThreadPoolExecutor(4) as clients:
             answers = [*clients.map(service.ask, ["eksempel.dk"] * 10)]
         assert all("Temporary failure" in answer for answer in answers)
@@ -230,24 +228,9 @@ def test_failures_are_counted(database: Database) -> None:
         assert status == 503
         assert text.startswith("the database does not answer: ")
         assert service.http("/livez") == (200, "alive\n")
-        _allow(database, connections=True)
+        database.allow(connections=True)
         service.wait_for_figure(1, "whoisd_database_up")
         assert service.http("/readyz") == (200, "ready\n")
-
-
-def _allow(database: Database, *, connections: bool) -> None:
-    """Let nobody into a database, and end who is in; or let everybody in again."""
-
-    async def change() -> None:
-        superuser = await asyncpg.connect(database.cluster.dsn("postgres", "postgres"))
-        await superuser.execute(f"ALTER DATABASE {database.name} ALLOW_CONNECTIONS {connections}")
-        if not connections:
-            await superuser.execute(
-                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", database.name
-            )
-        await superuser.close()
-
-    asyncio.run(change())
 
 
 def test_nothing_personal(database: Database) -> None:
