@@ -5,9 +5,12 @@ PORT ?= 4343
 BIN = .venv/bin
 
 .PHONY: install clients sandbox bench bench-load check test faults breaks debian fuzz fuzz-targets fuzz-wire fuzz-replay mutants
-.PHONY: format lock clean
+.PHONY: format lock clean help man coverage release-check pythons
 
-install: .venv/installed
+help: # what each command does
+	@sed -n 's/^\([a-z-]*\):[^#]*# \(.*\)/\1\t\2/p' Makefile | expand -t 16
+
+install: .venv/installed # the command, into .venv
 
 # Everything is installed from the lock file, with hashes; the build backend too, so that nothing is fetched unlocked.
 .venv/installed: requirements.lock pyproject.toml
@@ -20,46 +23,46 @@ install: .venv/installed
 
 # JavaScript clients that tests ask, from their lock file, with hashes.
 CLIENTS = tests/clients/node_modules/.package-lock.json
-clients: $(CLIENTS)
+clients: $(CLIENTS) # the JavaScript clients that tests ask
 
 $(CLIENTS): tests/clients/package.json tests/clients/package-lock.json
 	@command -v npm >/dev/null || { echo "npm is missing: apt-get install nodejs npm" >&2; exit 1; }
 	@npm ci --prefix tests/clients --loglevel=error
 	@touch $@
 
-sandbox: install
+sandbox: install # a server over a small registry, with a PostgreSQL of its own; HOST=, PORT=, ARGS=
 	@$(BIN)/whoisd sandbox --host $(HOST) --port $(PORT) $(ARGS)
 
 # What an answer costs, against the floor; some seven minutes, and five more the first time, which makes the registries.
-bench: install
+bench: install # what an answer costs, against a floor in C; seven minutes
 	$(BIN)/python bench/cost.py --results bench/results $(ARGS)
 
 # How long a load of the whole registry takes, and what it takes; some five minutes.
-bench-load: install
+bench-load: install # how long it takes to load 1.3 million domains; five minutes
 	$(BIN)/python bench/load.py $(ARGS)
 
-check: install
+check: install # ruff, mypy, import-linter
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 # Two tests at a time, and at last, one by one, those that judge how soon something is done.
-test: install $(if $(shell command -v npm),clients)
+test: install $(if $(shell command -v npm),clients) # all tests but those that take minutes
 	$(BIN)/pytest --numprocesses 2 --dist worksteal -m "not alone"
 	$(BIN)/pytest -m alone
 
 # What takes minutes: the server under load while everything around it fails.
-faults: install
+faults: install # the server under load while everything around it fails; minutes
 	$(BIN)/pytest tests/faults
 
 # The server broken in one place at a time, in a copy: do the tests of faults notice? Some 25 minutes.
 BREAKS =
-breaks: install
+breaks: install # breaks the server in one place at a time: do the tests of faults notice? BREAKS=
 	PYTHONPATH=tests $(BIN)/python -m faults.run_breaks $(BREAKS)
 
 # The manual's pages for operators, typed at a Debian that is made for it; two minutes, and much of Debian's mirror.
-debian: install
+debian: install # types the manual for operators at a Debian that it makes
 	$(BIN)/pytest tests/operator
 
 # Each target of tests/fuzz for so many seconds, guided by coverage; then a great many odd clients at a running server.
@@ -67,21 +70,21 @@ SECONDS = 60
 TARGETS =
 CONNECTIONS = 100000
 SEED = 0
-fuzz: fuzz-targets fuzz-wire
+fuzz: fuzz-targets fuzz-wire # both of the next two
 
-fuzz-targets: .venv/fuzz
+fuzz-targets: .venv/fuzz # odd input, guided by coverage; SECONDS=, TARGETS=
 	PYTHONPATH=tests $(BIN)/python -m fuzz.run --seconds $(SECONDS) --seed $(SEED) $(TARGETS)
 
-fuzz-wire: install
+fuzz-wire: install # odd clients at a running server; CONNECTIONS=, SEED=
 	$(BIN)/pytest -s tests/faults/test_wire.py --connections $(CONNECTIONS) --seed $(SEED)
 
 # What an input does to its target; needs nothing but what the tests need.
-fuzz-replay: install
+fuzz-replay: install # what an input does; FILE=
 	PYTHONPATH=tests $(BIN)/python -m fuzz.run --replay $(FILE)
 
 # Each of these modules changed in one place at a time: do its tests notice? Minutes of one core for each.
 MODULES =
-mutants: .venv/mutation
+mutants: .venv/mutation # changes the modules that decide: do their tests notice? MODULES=
 	PYTHONPATH=tests $(BIN)/python -m mutation.run $(MODULES)
 
 # What only these commands need, from a lock file of its own.
@@ -89,18 +92,21 @@ mutants: .venv/mutation
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement tests/$*/requirements.lock
 	@touch $@
 
-format: install
+man: install # the reference from the code: settings, commands, man pages, the picture of the packages
+	$(BIN)/python docs/reference.py
+
+format: install # ruff's formatter and safe fixes
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
 # Pin the newest versions that pyproject.toml admits: everything, of the same what serving needs, and for fuzzing and mutants
 # their tools.
 COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url
-lock: install
+lock: install # pins the newest versions that pyproject.toml admits, with hashes
 	$(COMPILE) --extra dev --upgrade --output-file requirements.lock pyproject.toml
 	$(COMPILE) --extra build --constraint requirements.lock --no-annotate --output-file requirements-server.lock pyproject.toml
 	$(COMPILE) --extra fuzz --constraint requirements.lock --no-annotate --upgrade-package atheris --output-file tests/fuzz/requirements.lock pyproject.toml
 	$(COMPILE) --extra mutants --constraint requirements.lock --no-annotate --upgrade-package mutmut --output-file tests/mutation/requirements.lock pyproject.toml
 
-clean:
+clean: # removes what was installed
 	rm -rf .venv tests/clients/node_modules

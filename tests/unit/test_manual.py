@@ -2,28 +2,23 @@
 
 import json
 import re
+import shutil
 import subprocess
 import tomllib
-import types
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args, get_origin
 
 import pytest
+import reference
 from client_matrix import CASES, WAYS, client_version, merged, missing, outcome, unread
-from pydantic import BaseModel
-from pydantic.fields import FieldInfo
-from pydantic_core import PydanticUndefined
+from reference import table
 from support import PATIENCE, Database, Service, run_whoisd
 
 from whoisd.answers import wire
 from whoisd.answers.disclosure import RULES, Reason
 from whoisd.commands import probe
-from whoisd.commands.cli import main
-from whoisd.config import DEFAULT_TERMS, IN_FORCE_FROM, Settings
 from whoisd.database import hosts, store
 from whoisd.errors import Outcome
-from whoisd.limits import counters, ledger, sources
+from whoisd.limits import ledger, sources
 from whoisd.limits.memory import LEDGER_SIZE
 from whoisd.log import EVENTS
 from whoisd.registry import access, classification, files, loader, progress, report
@@ -31,11 +26,6 @@ from whoisd.registry.records import RECORDS, SCHEMA
 from whoisd.server import connection, fleet, observer, proxy, sockets
 from whoisd.server.metrics import Board, BoardCollector, Findings
 
-LISTEN = "`0.0.0.0` and `::`, port 43"
-SECTIONS = {
-    "listen": FieldInfo(default=LISTEN, description="address to listen on; may be repeated"),
-    "network": FieldInfo(default=None, description=f"a network with limits of its own; up to {counters.MOST_NAMED}"),
-}
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
@@ -74,11 +64,6 @@ def check(name: str, table: str, *, rewrite: bool) -> None:
     assert part(name) == table
 
 
-def table(head: list[str], body: list[list[str]]) -> str:
-    lines = [head, ["---"] * len(head), *body]
-    return "".join(f"| {' | '.join(line)} |\n".replace(" --- ", "---") for line in lines)
-
-
 @pytest.fixture
 def rewrite(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--rewrite"))
@@ -98,44 +83,22 @@ def test_rules(rewrite: bool) -> None:
     check("rules", table([*head, "email", "reason"], body), rewrite=rewrite)
 
 
-def settings() -> Iterator[tuple[str, FieldInfo]]:
-    for section, info in Settings.model_fields.items():
-        model: Any = info.annotation
-        if get_origin(model) is tuple:
-            yield f"[[{section}]]", SECTIONS[section]
-            yield from ((f"[[{section}]] {name}", field) for name, field in get_args(model)[0].model_fields.items())
-        else:
-            assert issubclass(model, BaseModel)
-            yield from ((f"{section}.{name}", field) for name, field in model.model_fields.items())
+@pytest.mark.parametrize("name", reference.MADE)
+def test_reference(name: str, rewrite: bool) -> None:
+    """Settings, commands, both man pages and the picture of the packages are what the code says (`make man` makes them)."""
+    made = reference.MADE[name]()
+    if rewrite:
+        (ROOT / name).write_text(made, encoding="utf-8")
+    assert text_of(ROOT / name) == made
 
 
-def default(field: FieldInfo) -> str:
-    if field.default is PydanticUndefined:
-        return "required"
-    if field.default == LISTEN:
-        return LISTEN
-    if field.default == DEFAULT_TERMS:
-        return "three lines, which the sandbox's answers begin with"
-    if field.default == IN_FORCE_FROM:
-        return f"`{IN_FORCE_FROM.isoformat()}`"
-    if field.default in (None, ()):
-        return "none"
-    return f"`{str(field.default).lower() if isinstance(field.default, bool) else field.default}`"
-
-
-def values(field: FieldInfo) -> str:
-    """The values of an enumeration, to go before the description."""
-    choices = get_args(field.annotation) if get_origin(field.annotation) is not types.UnionType else ()
-    return " or ".join(f"`{choice}`" for choice in choices if isinstance(choice, str))
-
-
-def test_settings(rewrite: bool) -> None:
-    """The manual lists every setting with its default and what it is."""
-    body = []
-    for name, field in settings():
-        choices = values(field)
-        body.append([f"`{name}`", default(field), f"{choices}: {field.description}" if choices else str(field.description)])
-    check("settings", table(["key", "default", "what it is"], body), rewrite=rewrite)
+@pytest.mark.skipif(not shutil.which("mandoc"), reason="mandoc is missing: apt-get install mandoc")
+@pytest.mark.parametrize("page", ["whoisd.8", "whoisd.toml.5"])
+def test_man_pages(page: str) -> None:
+    """The man pages are written as man pages are."""
+    lint = ["mandoc", "-Tlint", "-Wwarning", str(ROOT / "man" / page)]
+    ended = subprocess.run(lint, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert (ended.returncode, ended.stdout) == (0, "")
 
 
 def test_limits(rewrite: bool) -> None:
@@ -229,13 +192,6 @@ def test_report(sandbox_database: Database, rewrite: bool) -> None:
 def test_outcomes() -> None:
     """The manual has a row for each outcome, with its event."""
     assert sorted((row[0], row[1]) for row in rows("outcomes")) == sorted((f"`{o}`", f"`{EVENTS[o]}`") for o in Outcome)
-
-
-def test_commands() -> None:
-    """The manual has a row for each command."""
-    named = {re.findall(r"`whoisd (\w+)(?: ([a-z][a-z-]+))?", row[0])[0] for row in rows("commands")}
-    groups = {name: getattr(command, "commands", {}) for name, command in main.commands.items()}
-    assert named == {(name, sub) for name, subs in groups.items() for sub in (subs or {"": None})}
 
 
 def test_metrics(rewrite: bool) -> None:
