@@ -55,9 +55,12 @@ _MAPPED: Final = IPv6Network("::ffff:0:0/96")
 
 def _dsn(value: SecretStr) -> SecretStr:
     try:
-        parse_dsn(value.get_secret_value())
+        dsn = parse_dsn(value.get_secret_value())
     except DsnError as error:
         raise ValueError(str(error)) from None
+    for option, file in dsn.files:
+        if option != "passfile" and not Path(file).is_file():  # one of passwords may be missing, and need not be used
+            raise ValueError(f"{option} names no file that there is")
     return value
 
 

@@ -12,6 +12,7 @@ import click
 
 from whoisd.config import DEFAULT_FILE, load_settings
 from whoisd.database.connect import Connection
+from whoisd.database.dsn import parse_dsn
 from whoisd.database.owner import do_as_owner
 from whoisd.errors import ConfigError, WhoisdError, cause_of, whereabouts
 
@@ -91,4 +92,4 @@ async def as_owner(file: Path | None, work: Callable[[Connection], Awaitable[T]]
             f"{file or DEFAULT_FILE}: database.owner_dsn: required by this command;"
             " set it there or in the environment as WHOISD_DATABASE__OWNER_DSN"
         )
-    return await do_as_owner(dsn.get_secret_value(), work)
+    return await do_as_owner(parse_dsn(dsn.get_secret_value()), work)

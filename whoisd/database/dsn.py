@@ -1,12 +1,14 @@
 """A PostgreSQL URL that may name several hosts, taken apart into a URL for each, in the order in which to try them.
 
-Knows the form (PostgreSQL's documentation, "Connection URIs"); connects to nothing.
+Knows the form and the options (PostgreSQL's documentation, "Connection URIs" and "Parameter Key Words"); connects to
+nothing. An option is understood, or changes nothing and is left out, or is refused by its name: asyncpg hands any that it
+does not know to the server, which then lets nobody in.
 """
 
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlencode, urlsplit, urlunsplit
 
 from whoisd.errors import DsnError
 
@@ -35,6 +37,48 @@ _RANKS: Final = {
     SessionTarget.READ_WRITE: {False: 0},
 }
 
+# Options that asyncpg understands, or that PostgreSQL takes as they are; with the values of those that have few.
+_TLS_VERSIONS: Final = ("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
+_UNDERSTOOD: Final[dict[str, tuple[str, ...]]] = {
+    "host": (), "port": (), "dbname": (), "user": (), "password": (), "passfile": (),
+    "sslmode": ("disable", "allow", "prefer", "require", "verify-ca", "verify-full"),
+    "sslcert": (), "sslkey": (), "sslpassword": (), "sslrootcert": (), "sslcrl": (),
+    "sslnegotiation": ("postgres", "direct"),
+    "ssl_min_protocol_version": _TLS_VERSIONS, "ssl_max_protocol_version": _TLS_VERSIONS,
+    "application_name": (), "options": (), "target_session_attrs": tuple(SessionTarget),
+}  # fmt: skip
+# Options whose values here say what is so in any case.
+_SO_ANYWAY: Final = {
+    "channel_binding": ("prefer", "disable"),
+    "client_encoding": ("auto", "UTF8", "utf8", "UTF-8", "utf-8"),
+    "gssencmode": ("prefer", "disable"),
+    "keepalives": ("1",),
+    "load_balance_hosts": ("disable",),
+    "sslcompression": ("0",),
+    "sslsni": ("1",),
+}
+_KEEPALIVES: Final = "is not for this: keepalives are always on"
+_REFUSED: Final = {
+    "connect_timeout": "is not for this: database.deadline bounds a lookup, connecting included",
+    "database": "is spelled dbname",
+    "fallback_application_name": "is not supported; application_name is",
+    "hostaddr": "is not supported; name the address as the host",
+    "keepalives_idle": _KEEPALIVES,
+    "keepalives_interval": _KEEPALIVES,
+    "keepalives_count": _KEEPALIVES,
+    "tcp_user_timeout": _KEEPALIVES,
+    "service": "is not supported; write host, user and database into the URL",
+    "servicefile": "is not supported; write host, user and database into the URL",
+} | dict.fromkeys(
+    (
+        "gsslib", "krbsrvname", "gssdelegation", "max_protocol_version", "min_protocol_version", "replication",
+        "require_auth", "requirepeer", "requiressl", "scram_client_key", "scram_server_key",
+        "sslcertmode", "sslcrldir", "sslkeylogfile",
+    ),
+    "is not supported; leave it out",
+)  # fmt: skip
+_FILES: Final = ("passfile", "sslcert", "sslkey", "sslrootcert", "sslcrl")
+
 
 @dataclass(frozen=True, slots=True)
 class Dsn:
@@ -42,6 +86,7 @@ class Dsn:
 
     hosts: tuple[str, ...]
     target: SessionTarget
+    files: tuple[tuple[str, str], ...] = ()  # that connecting needs, each with the option that names it
 
     def rank(self, *, standby: bool) -> int | None:
         """Return how much a server is wanted, 0 most; None when it will not do."""
@@ -59,16 +104,15 @@ def parse_dsn(text: str) -> Dsn:
         raise DsnError("must begin with postgresql://")
     try:
         url = urlsplit(text)
-        options = dict(parse_qsl(url.query, keep_blank_values=True, strict_parsing=True)) if url.query else {}
     except ValueError:
         raise DsnError(_NO_URL) from None
-    if url.fragment:  # what follows a "#" would be dropped without a word
+    if url.fragment or "\0" in unquote(text):  # what follows a "#" would be dropped without a word
         raise DsnError(_NO_URL)
-    try:
-        target = SessionTarget(options.pop("target_session_attrs", SessionTarget.ANY))
-    except ValueError:
-        raise DsnError(f"target_session_attrs must be one of {', '.join(SessionTarget)}") from None
+    options = _options(url.query)
+    target = SessionTarget(options.pop("target_session_attrs", SessionTarget.ANY))
     account, at, named = url.netloc.rpartition("@")
+    if "@" in account:  # asyncpg takes the first for the end of the account
+        raise DsnError(_NO_URL)
     if named:
         netlocs = [f"{account}{at}{host}" for host in named.split(",")]
         if not all(map(_is_host, netlocs)):
@@ -77,7 +121,43 @@ def parse_dsn(text: str) -> Dsn:
     else:
         hosts = [(url.netloc, choice) for choice in _choices(options)]
     head = f"{url.scheme}://"
-    return Dsn(tuple(head + netloc + urlunsplit(("", "", url.path, urlencode(it), "")) for netloc, it in hosts), target)
+    urls = [head + netloc + urlunsplit(("", "", url.path, urlencode(it, quote_via=quote), "")) for netloc, it in hosts]
+    return Dsn(tuple(urls), target, tuple((name, options[name]) for name in _FILES if options.get(name)))
+
+
+def _options(query: str) -> dict[str, str]:
+    """Return the options that say something, each checked. A plus is a plus (RFC 3986), as libpq has it."""
+    options: dict[str, str] = {}
+    for part in query.split("&") if query else ():
+        name, equals, value = part.partition("=")
+        if not equals:
+            raise DsnError(_NO_URL)
+        name, value = unquote(name), unquote(value)
+        if fault := _fault(name, value):
+            raise DsnError(fault)
+        if name not in _SO_ANYWAY:
+            options[name] = value
+    if options.get("sslnegotiation") == "direct" and options.get("sslmode", "prefer") in ("disable", "allow", "prefer"):
+        raise DsnError("sslnegotiation=direct needs sslmode=require, verify-ca or verify-full")
+    return options
+
+
+def _fault(name: str, value: str) -> str:
+    """Return what is wrong with an option. Quotes none that is not known: it may be part of a password."""
+    if name in _REFUSED:
+        return f"{name} {_REFUSED[name]}"
+    values = _UNDERSTOOD.get(name, _SO_ANYWAY.get(name))
+    if values is None:
+        return f"has an option that is none of {', '.join(_UNDERSTOOD)}"
+    if values and value not in values:
+        return f"{name} must be one of {', '.join(values)}"
+    if name == "port" and not all(not port or _is_port(port) for port in value.split(",")):
+        return "port must be a number from 1 to 65535"
+    return ""
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdigit() and 0 < int(text) <= 65535  # noqa: PLR2004 - TCP's highest port
 
 
 def _choices(options: dict[str, str]) -> list[dict[str, str]]:

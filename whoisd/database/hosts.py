@@ -7,17 +7,20 @@ do is decided by plain functions of merits and times, at the top; the pool does 
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from enum import Enum, auto
+from secrets import token_hex
 from typing import Final
 
 import structlog
-from asyncpg import Record
+from asyncpg import ProtocolViolationError, QueryCanceledError, Record
 
 from whoisd.database.connect import Connection, Statement, connect
 from whoisd.database.dsn import Dsn, is_standby
-from whoisd.database.views import VIEWS, View
-from whoisd.errors import StoreError, cause_of
+from whoisd.database.views import VIEWS, View, decode_day, encode_day
+from whoisd.errors import ContractError, StoreError, cause_of
 
+SAMPLE_DEADLINE: Final = 0.3  # seconds for a look at how a view spells names
 RETRY_PAUSE: Final = 0.2  # seconds between tries to connect
 BETTER_PAUSE: Final = 10.0  # seconds between looks for a better host than the one connected to
 
@@ -49,29 +52,63 @@ def is_search_due(used: Merit, now: float, search_at: float) -> bool:
     return used > BEST and now > search_at
 
 
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How to connect; what a pooler that is in between does not bear is given up one by one."""
+
+    settings: Mapping[str, str]
+    sends_settings: bool = True  # else the server's role has them (sql/roles.sql)
+    prepares: bool = True  # else each lookup is parsed anew
+
+
 class HostConnection:
-    """A connection to one of the hosts, with the statements of every view prepared."""
+    """A connection to one of the hosts, with the statements of every view prepared where that is possible."""
 
-    __slots__ = ("_dsn", "_position", "_settings", "_statements", "connection")
+    __slots__ = ("_dsn", "_faults", "_position", "_settings", "_statements", "_unsampled", "connection", "manner")
 
-    def __init__(
-        self, dsn: Dsn, position: int, connection: Connection, statements: Mapping[View, tuple[Statement, Statement]]
-    ) -> None:
+    def __init__(self, dsn: Dsn, position: int, connection: Connection, manner: Manner) -> None:
         self._dsn = dsn
         self._position = position
         self._settings = connection.get_settings()  # kept up to date by asyncpg; not to be had once it is closed
+        self._statements: dict[View, tuple[Statement, Statement]] = {}
+        self._faults: dict[View, str] = {}
+        self._unsampled = {*VIEWS}
         self.connection = connection
-        self._statements = statements
+        self.manner = manner
 
     @classmethod
-    async def open(cls, dsn: Dsn, position: int, settings: Mapping[str, str]) -> "HostConnection":
-        """Connect to a host. Raises whatever asyncpg raises."""
-        connection = await connect(dsn.hosts[position], settings)
-        try:
-            return cls(dsn, position, connection, {view: await _prepare(connection, view) for view in VIEWS})
-        except BaseException:
-            connection.terminate()
-            raise
+    async def open(cls, dsn: Dsn, position: int, manner: Manner, seconds: float) -> "HostConnection":
+        """Connect to a host within so many seconds. Raises whatever asyncpg raises."""
+        async with asyncio.timeout(seconds):
+            connection, manner = await _open(dsn.hosts[position], manner, seconds)
+            try:
+                await connection.set_type_codec(
+                    "date", schema="pg_catalog", format="tuple", encoder=encode_day, decoder=decode_day
+                )
+                host = cls(dsn, position, connection, manner)
+                for view in VIEWS:
+                    await host.prepare(view)
+            except BaseException:
+                connection.terminate()
+                raise
+        return host
+
+    async def prepare(self, view: View) -> None:
+        """Prepare the statements for one name and for many, and see whether the view has the types that are agreed.
+
+        Their names are this connection's own: behind a pooler in transaction mode another client's statements may be on the
+        same server, and under one name there could be another. Each is run once: asyncpg ends its preparing with a Flush and
+        no Sync, so that PostgreSQL's statement timeout runs on until the next statement ends, and cancels one that comes
+        later than that (measured).
+        """
+        name = f"whoisd_{token_hex(8)}"
+        one = await self.connection.prepare(view.select_one, name=f"{name}_one" if self.manner.prepares else "")
+        await one.fetch("")
+        self._faults[view] = view.fault_of_types({it.name: it.type.name for it in one.get_attributes()})
+        if self.manner.prepares:
+            many = await self.connection.prepare(view.select_many, name=f"{name}_many")
+            await many.fetch([])
+            self._statements[view] = one, many
 
     @property
     def is_standby(self) -> bool:
@@ -90,26 +127,47 @@ class HostConnection:
         return not self.connection.is_closed()
 
     async def fetch(self, view: View, names: list[str]) -> Sequence[Record]:
-        """Fetch the rows of these names."""
-        one, many = self._statements[view]
-        return await (one.fetch(names[0]) if len(names) == 1 else many.fetch(names))
+        """Fetch the rows of these names. Raises `ContractError` where the view's columns or names are not as agreed."""
+        if fault := self._faults[view]:
+            raise ContractError(fault)
+        if not self.manner.prepares:
+            rows: Sequence[Record] = await self.connection.fetch(view.select_many, names)
+        else:
+            one, many = self._statements[view]
+            rows = await (one.fetch(names[0]) if len(names) == 1 else many.fetch(names))
+        if len(rows) < len(names) and view in self._unsampled:
+            await self._sample(view)
+        return rows
+
+    async def _sample(self, view: View) -> None:
+        """Before the first name is said not to be there, look at some that are: in upper case, say, none would be found."""
+        self._unsampled.discard(view)
+        try:
+            rows = await self.connection.fetch(view.select_sample, timeout=SAMPLE_DEADLINE)
+        except (TimeoutError, QueryCanceledError):  # a view that is made as a whole before its first row comes
+            return
+        if fault := view.fault_of_names(row["name"] for row in rows):
+            self._faults[view] = fault
+            raise ContractError(fault)
 
     def end(self) -> None:
         """Give the connection up."""
         self.connection.terminate()
 
 
-async def _prepare(connection: Connection, view: View) -> tuple[Statement, Statement]:
-    """Return the statements for one name and for many.
+async def _open(url: str, manner: Manner, seconds: float) -> tuple[Connection, Manner]:
+    """Connect, without the settings where a pooler refuses them; return in which manner it was."""
+    if manner.sends_settings:
+        try:
+            return await connect(url, seconds, manner.settings, keep_statements=False), manner
+        except ProtocolViolationError as error:
+            if not str(error).startswith(_REFUSAL):
+                raise
+            manner = replace(manner, sends_settings=False)
+    return await connect(url, seconds, {"application_name": "whoisd"}, keep_statements=False), manner
 
-    Each is run once: asyncpg ends its preparing with a Flush and no Sync, so that PostgreSQL's statement timeout runs on
-    until the next statement ends, and cancels one that comes later than that (measured).
-    """
-    one = await connection.prepare(view.select_one)
-    await one.fetch("")
-    many = await connection.prepare(view.select_many)
-    await many.fetch([])
-    return one, many
+
+_REFUSAL: Final = "unsupported startup parameter"  # PgBouncer's words
 
 
 class HostPool:
@@ -122,6 +180,7 @@ class HostPool:
         self._dsn = dsn
         self._deadline = deadline
         self._log = log
+        self._manner = Manner(_settings(deadline))
         self._loop = asyncio.get_running_loop()
         self._used: HostConnection | None = None
         self._found: HostConnection | None = None  # by the search, while the other serves
@@ -162,6 +221,12 @@ class HostPool:
         if cause and not self._closed:
             self._log.warning("store.lost", cause=cause)
 
+    def stop_preparing(self) -> None:
+        """Parse each lookup anew from the next connection on: a pooler gave us a server that has not what we prepared."""
+        if self._manner.prepares:
+            self._manner = replace(self._manner, prepares=False)
+            self._log.warning("store.unprepared")
+
     async def close(self) -> None:
         """End every connection; idempotent. There is none to be had afterwards."""
         self._closed = True
@@ -194,6 +259,9 @@ class HostPool:
         self._search_at = self._loop.time() + BETTER_PAUSE
         self._retry_at = 0.0
         self._reachable = True
+        if self._manner.sends_settings and not connection.manner.sends_settings:
+            self._manner = replace(self._manner, sends_settings=False)
+            self._log.warning("store.settings_refused", settings=sorted(self._manner.settings))
         self._log.info("store.connected", host=connection.merit[1] + 1, standby=connection.is_standby)
         return connection
 
@@ -209,7 +277,6 @@ class HostPool:
     async def _connect(self, than: Merit) -> HostConnection:
         """Connect to the best host to be had that is better than `than`; each is given its share of time."""
         share = self._deadline / len(self._dsn.hosts) * 0.9  # which leaves some for the lookup that waits
-        settings = _settings(self._deadline)
         best: HostConnection | None = None
         failure: Exception = StoreError("no server that target_session_attrs admits")
         try:
@@ -217,8 +284,7 @@ class HostPool:
                 if (0, position) >= (best.merit if best else than):
                     break  # neither this one nor one after it can be better
                 try:
-                    async with asyncio.timeout(share):
-                        connection = await HostConnection.open(self._dsn, position, settings)
+                    connection = await HostConnection.open(self._dsn, position, self._manner, share)
                 except Exception as error:  # noqa: BLE001 - a host fails in many ways; the next may not
                     failure = error
                     continue

@@ -14,7 +14,7 @@ import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import islice
-from typing import Final
+from typing import Any, Final
 
 import asyncpg
 import structlog
@@ -49,6 +49,9 @@ _LOST: Final = (
     asyncpg.InvalidCachedStatementError,
     asyncpg.SerializationError,  # a standby replays a change that the lookup stands in the way of
 )
+
+# A statement of ours is not there, or its name is taken: a pooler gave us another server than the one it was prepared on.
+_UNPREPARED: Final = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError)
 
 Tell = Callable[[Found], None]
 
@@ -145,22 +148,33 @@ class Store:
             return False
         return True
 
+    async def has_domains(self) -> bool:
+        """Return whether there is any domain: a registry without one is not ready. Raises `StoreError`.
+
+        For whoever watches the database, as `data_age` is.
+        """
+        return await self._ask("SELECT EXISTS (SELECT FROM whois.domain)") is True
+
     async def data_age(self) -> float:
         """Return how old the data is in seconds, 0 on a primary; NaN when a standby cannot tell. Raises `StoreError`.
 
         For whoever watches the database with a store of its own, one call at a time.
         """
+        age = await self._ask(_AGE)
+        return math.nan if age is None else float(age)
+
+    async def _ask(self, query: str) -> Any:  # noqa: ANN401 - whatever is asked for
+        """Return the one value of a query, asked after a lookup that shows that the views can be read."""
         try:
             async with asyncio.timeout(self._deadline):
                 host = await self._hosts.connected()
                 await host.fetch(DOMAIN, [""])
-                age = await host.connection.fetchval(_AGE)
+                return await host.connection.fetchval(query)
         except StoreError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, the database does not answer
             self._hosts.drop(cause_of(error))
             raise StoreError(cause_of(error)) from None
-        return math.nan if age is None else float(age)
 
     async def close(self) -> None:
         """End the connection; idempotent. Lookups under way fail, and so do those that come later."""
@@ -229,8 +243,10 @@ class Store:
                 raise
             except asyncpg.QueryCanceledError:  # the statement timeout: the connection is sound, the tables are not
                 raise StoreError("statement timeout") from None
-            except _LOST as error:
+            except (*_LOST, *_UNPREPARED) as error:
                 self._hosts.drop(cause_of(error))
+                if isinstance(error, _UNPREPARED):
+                    self._hosts.stop_preparing()
                 if last_try:
                     raise StoreError(cause_of(error)) from None
             except Exception as error:  # noqa: BLE001 - a row that cannot be read, for whatever reason

@@ -4,20 +4,18 @@ Their columns are described by comments in the database (`COMMENT ON COLUMN`). K
 row, the server or a command that counts, reads it by the functions here.
 """
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
-from typing import Final
+from typing import Final, cast
 
 from asyncpg import Record
 
 from whoisd.answers.model import CvrForm, Domain, DomainStatus, Found, Host, IdStatus, Registrant, RegistrantKind, Registrar
 from whoisd.answers.names import DomainName
 from whoisd.answers.query import DomainQuery, HostQuery
-from whoisd.errors import StoreError, whereabouts
-
-_ONE: Final = "$1::text"
-_MANY: Final = "ANY($1::text[])"
+from whoisd.errors import ContractError, StoreError
 
 # Enum members by value: a dictionary finds one in a sixth of the time that its class takes.
 _STATUS: Final = {status.value: status for status in DomainStatus}
@@ -28,25 +26,44 @@ _ID_STATUS: Final[dict[str | None, IdStatus]] = {status.value: status for status
 
 @dataclass(frozen=True, slots=True, eq=False)
 class View:
-    """One of the views that names are looked up in."""
+    """One of the views that names are looked up in, and the type of each of its columns."""
 
     name: str
-    columns: tuple[str, ...]
-    read: Callable[[DomainName, Record], Domain | Host]  # raises what a row raises that breaks the contract
+    columns: Mapping[str, str]
+    read: Callable[[DomainName, Record], Domain | Host]  # raises `ContractError` where a row breaks the contract
 
     @property
     def select_one(self) -> str:
         """The statement for one name."""
-        return f"{self._select} WHERE name = {_ONE}"
+        return f"{self._select} WHERE name = $1::text"
 
     @property
     def select_many(self) -> str:
         """The statement for a list of names."""
-        return f"{self._select} WHERE name = {_MANY}"
+        return f"{self._select} WHERE name = ANY($1::text[])"
+
+    @property
+    def select_sample(self) -> str:
+        """The statement for a few names, to see how they are spelled."""
+        return f"SELECT name FROM {self.name} LIMIT {_SAMPLE}"  # noqa: S608 - our own words
 
     @property
     def _select(self) -> str:
         return f"SELECT {', '.join(self.columns)} FROM {self.name}"  # noqa: S608 - our own words
+
+    def fault_of_types(self, types: Mapping[str, str]) -> str:
+        """Return which column has another type than the contract says, or nothing; `types` are PostgreSQL's, by column."""
+        for column, wanted in self.columns.items():
+            if types[column] not in _TYPES[wanted]:
+                found = _WRONG_TYPES.get(types[column], types[column])
+                return f"{self.name}.{column} is of type {found}, and must be {wanted}"
+        return ""
+
+    def fault_of_names(self, names: Iterable[str | None]) -> str:
+        """Return that a name is spelled as none is asked for, so that it would not be found; or nothing."""
+        if all(name and _ASKED_FOR.fullmatch(name) for name in names):
+            return ""
+        return f"{self.name}.name must be in lower case, as A-labels, without a trailing dot or blanks; a name is not"
 
     def found(self, name: DomainName, row: Record | None) -> Found:
         """Return what a row says of a name, or that it breaks the contract; None where there is no row."""
@@ -54,8 +71,21 @@ class View:
             return None
         try:
             return self.read(name, row)
-        except (KeyError, TypeError, ValueError) as error:
-            return StoreError(whereabouts(error))
+        except ContractError as error:
+            return StoreError(f"{self.name}.{error}")
+
+
+# The types by which PostgreSQL and asyncpg know what the contract calls so. The values of `char(n)` are padded with blanks.
+_TYPES: Final = {
+    "text": ("text", "varchar"),
+    "text[]": ("text[]", "varchar[]"),
+    "date": ("date",),
+    "integer": ("int2", "int4", "int8"),
+    "boolean": ("bool",),
+}
+_WRONG_TYPES: Final = {"bpchar": "char(n)", "bpchar[]": "char(n)[]"}
+_SAMPLE: Final = 100
+_ASKED_FOR: Final = re.compile("[a-z0-9_-]+([.][a-z0-9_-]+)*")
 
 
 def _host(name: DomainName, row: Record) -> Host:
@@ -63,17 +93,20 @@ def _host(name: DomainName, row: Record) -> Host:
 
 
 def _domain(name: DomainName, row: Record) -> Domain:
+    status = _STATUS.get(row["status"])
+    if status is None:
+        raise ContractError(f"status must be one of {', '.join(_STATUS)}")
     return Domain(
         name=name,
-        status=_STATUS[row["status"]],
-        registered=_day(row["registered"]),
-        expires=_day(row["expires"]),
-        delete_date=_day(row["delete_date"]),
-        period_years=_years(row["period_years"]),
-        vid=_flag(row["vid"]),
-        dnssec=_flag(row["dnssec"]),
+        status=status,
+        registered=_day(row, "registered"),
+        expires=_day(row, "expires"),
+        delete_date=_day(row, "delete_date"),
+        period_years=row["period_years"],
+        vid=row["vid"] is True,
+        dnssec=row["dnssec"] is True,
         registrar=_registrar(row),
-        nameservers=_texts(row["nameservers"]),
+        nameservers=_texts(row, "nameservers"),
         registrant=registrant_of(row),
     )
 
@@ -88,7 +121,7 @@ def registrant_of(row: Record) -> Registrant:
     return Registrant(
         kind=_KIND.get(row["registrant_kind"], RegistrantKind.UNKNOWN),
         name=row["registrant_name"],
-        street=_texts(row["registrant_street"]),
+        street=_texts(row, "registrant_street"),
         postal_code=row["registrant_postal_code"],
         city=row["registrant_city"],
         country=row["registrant_country"],
@@ -106,48 +139,71 @@ def registrant_of(row: Record) -> Registrant:
     )
 
 
-def _flag(value: object) -> bool:
-    """Take a view's yes or no; what is neither, nor NULL, breaks the contract."""
-    if not isinstance(value, bool | None):
-        raise TypeError("not a boolean")
-    return value is True
+def _day(row: Record, column: str) -> date | None:
+    """Take a date, or NULL."""
+    value: object = row[column]
+    if value is None or isinstance(value, date):
+        return value
+    raise ContractError(f"{column} must be a day of the years 1 to 9999, and no infinity")
 
 
-def _day(value: object) -> date | None:
-    """Take a view's date, or NULL. A moment is none, though Python's is a date too: it has the day of UTC, and a time."""
-    if value is not None and type(value) is not date:
-        raise TypeError("not a date")
-    return value
+def _texts(row: Record, column: str) -> tuple[str, ...]:
+    """Take a list of texts; NULL is none."""
+    values: list[object] = row[column] or []
+    if not all(isinstance(value, str) for value in values):
+        raise ContractError(f"{column} must be a list of texts, of one dimension and with no NULL in it")
+    return cast("tuple[str, ...]", tuple(values))
 
 
-def _years(value: object) -> int | None:
-    """Take a view's number of years, or NULL."""
-    if value is not None and type(value) is not int:
-        raise TypeError("not a whole number")
-    return value
+def decode_day(value: tuple[int]) -> date | str:
+    """Decode PostgreSQL's days since 2000. asyncpg would make infinity of 9999-12-31, which is a day that there is."""
+    try:
+        return date.fromordinal(_DAY_0 + value[0])
+    except (ValueError, OverflowError):
+        return "no day"
 
 
-def _texts(values: object) -> tuple[str, ...]:
-    """Take a view's list of texts; NULL is none."""
-    if values is None:
-        return ()
-    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        raise TypeError("not a list of texts")
-    return tuple(values)
+def encode_day(value: date) -> tuple[int]:
+    """Encode a day; the counterpart of `decode_day`."""
+    return (value.toordinal() - _DAY_0,)
 
+
+_DAY_0: Final = date(2000, 1, 1).toordinal()
 
 DOMAIN: Final = View(
     "whois.domain",
-    (
-        "name", "status", "registered", "expires", "delete_date", "period_years", "vid", "dnssec", "registrar",
-        "nameservers", "registrant_kind", "registrant_name", "registrant_street", "registrant_postal_code",
-        "registrant_city", "registrant_country", "registrant_phone", "registrant_email", "registrant_secondary_email",
-        "registrant_vat_number", "registrant_cvr_locked", "registrant_cvr_form", "registrant_cvr_bankruptcy",
-        "registrant_sole_proprietorship", "registrant_address_protection", "registrant_id_confirmed", "registrant_id_status",
-    ),
+    {
+        "name": "text",
+        "status": "text",
+        "registered": "date",
+        "expires": "date",
+        "delete_date": "date",
+        "period_years": "integer",
+        "vid": "boolean",
+        "dnssec": "boolean",
+        "registrar": "text",
+        "nameservers": "text[]",
+        "registrant_kind": "text",
+        "registrant_name": "text",
+        "registrant_street": "text[]",
+        "registrant_postal_code": "text",
+        "registrant_city": "text",
+        "registrant_country": "text",
+        "registrant_phone": "text",
+        "registrant_email": "text",
+        "registrant_secondary_email": "text",
+        "registrant_vat_number": "text",
+        "registrant_cvr_locked": "boolean",
+        "registrant_cvr_form": "text",
+        "registrant_cvr_bankruptcy": "boolean",
+        "registrant_sole_proprietorship": "boolean",
+        "registrant_address_protection": "boolean",
+        "registrant_id_confirmed": "boolean",
+        "registrant_id_status": "text",
+    },
     _domain,
-)  # fmt: skip
-HOST: Final = View("whois.host", ("name", "glue"), _host)
+)
+HOST: Final = View("whois.host", {"name": "text", "glue": "boolean"}, _host)
 VIEWS: Final = (DOMAIN, HOST)
 
 

@@ -17,17 +17,16 @@ from whoisd.answers.model import DomainStatus, Registrant
 from whoisd.answers.wire import Charset
 from whoisd.database.connect import Connection, only_row
 from whoisd.database.dsn import Dsn, is_standby
-from whoisd.database.owner import close
+from whoisd.database.owner import close, connect_to_any
 from whoisd.database.transaction import GONE
 from whoisd.database.views import registrant_of
-from whoisd.errors import ConfigError, ContractError, WhoisdError, cause_of, whereabouts
+from whoisd.errors import ContractError, WhoisdError, cause_of, whereabouts
 from whoisd.registry.progress import Progress
 from whoisd.registry.report import Counts, Subject, counts_of
 
 Publish = Callable[[DomainStatus, Registrant], PublicRegistrant | Withheld]
 
 CHUNK: Final = 5000  # rows held at a time
-CONNECT_DEADLINE: Final = 10.0  # seconds for each host
 
 # What the decision looks at. The rest of a registrant it has no use for, and so is not fetched.
 _FACTS: Final = """
@@ -69,7 +68,7 @@ async def tally(dsn: Dsn, charset: Charset, progress: Progress, *, in_force: boo
     server could not answer by: then there is no count, rather than a wrong one.
     """
     publish = partial(publish_registrant, show_handles=True, in_force=in_force, charset=charset)
-    connection = await _connect(dsn)
+    connection = await connect_to_any(dsn, "database.dsn", _SETTINGS)
     on_standby = is_standby(connection.get_settings())
     try:
         return await _tally(connection, publish, progress)
@@ -89,27 +88,6 @@ def _ended(error: Exception, *, on_standby: bool) -> WhoisdError:
         f"the standby went away, or ended the report, which stood in the way of what it had to replay: {cause_of(error)};"
         " run it again, or with the URL of the primary in database.dsn"
     )
-
-
-async def _connect(dsn: Dsn) -> Connection:
-    """Return a connection to the host that is wanted most; of those wanted alike, to the first."""
-    failure: Exception = WhoisdError("no server that target_session_attrs admits")
-    ranks = {rank for standby in (False, True) if (rank := dsn.rank(standby=standby)) is not None}
-    for wanted in sorted(ranks):
-        for host in dsn.hosts:
-            try:
-                connection = await asyncpg.connect(host, server_settings=_SETTINGS, timeout=CONNECT_DEADLINE)
-            except ValueError:  # a text of its own would quote the URL
-                raise ConfigError("database.dsn: is not a PostgreSQL URL that can be used") from None
-            except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
-                failure = error
-                continue
-            if dsn.rank(standby=is_standby(connection.get_settings())) == wanted:
-                return connection
-            await close(connection)
-    if isinstance(failure, asyncpg.PostgresError):
-        raise failure
-    raise WhoisdError(f"database.dsn: the database does not answer: {cause_of(failure)}")
 
 
 async def _tally(connection: Connection, publish: Publish, progress: Progress) -> dict[Subject, Counts]:

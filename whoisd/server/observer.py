@@ -56,6 +56,11 @@ class Watch:
         with self.one_at_a_time:
             return asyncio.run_coroutine_threadsafe(self.store.data_age(), self.loop).result(PATIENCE)
 
+    def has_domains(self) -> bool:
+        """Return whether the registry has any domain. Raises `StoreError`."""
+        with self.one_at_a_time:
+            return asyncio.run_coroutine_threadsafe(self.store.has_domains(), self.loop).result(PATIENCE)
+
     def workers(self) -> int:
         """Return how many workers turn."""
         return self.board.turning(monotonic() - TURNING_WITHIN)
@@ -92,7 +97,8 @@ def _why_not_ready(watch: Watch) -> str:
     if not watch.workers():
         return "no worker accepts"
     try:
-        watch.data_age()
+        if not watch.has_domains():
+            return "the registry has no domain: whois.domain has no row"
     except StoreError as error:
         return f"the database does not answer: {error.cause}"
     return ""

@@ -37,7 +37,7 @@ NO_URL: Final = "is not a URL; what is special in a password is percent-encoded"
         ("postgresql:///w?host=a,b&port=1", ["postgresql:///w?host=a&port=1", "postgresql:///w?host=b&port=1"]),
         ("postgresql:///w?host=a,b&port=1,", ["postgresql:///w?host=a&port=1", "postgresql:///w?host=b"]),
         ("postgresql://reader@/w?host=a,b", ["postgresql://reader@/w?host=a", "postgresql://reader@/w?host=b"]),
-        ("postgresql://a,b/w?application_name=x%20y", ["postgresql://a/w?application_name=x+y", "postgresql://b/w?application_name=x+y"]),
+        ("postgresql://a,b/w?application_name=x%20y", ["postgresql://a/w?application_name=x%20y", "postgresql://b/w?application_name=x%20y"]),
     ],
 )  # fmt: skip
 def test_hosts(text: str, hosts: list[str]) -> None:
@@ -110,3 +110,66 @@ def test_faults(text: str, fault: str) -> None:
     assert str(refused.value) == fault
     assert "hunter" not in str(refused.value)
     assert refused.value.__cause__ is None
+
+
+UNDERSTOOD: Final = (
+    "host, port, dbname, user, password, passfile, sslmode, sslcert, sslkey, sslpassword, sslrootcert, sslcrl,"
+    " sslnegotiation, ssl_min_protocol_version, ssl_max_protocol_version, application_name, options, target_session_attrs"
+)
+
+
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        ("connect_timeout=10", "connect_timeout is not for this: database.deadline bounds a lookup, connecting included"),
+        ("keepalives_idle=30", "keepalives_idle is not for this: keepalives are always on"),
+        ("keepalives=0", "keepalives must be one of 1"),
+        ("tcp_user_timeout=1000", "tcp_user_timeout is not for this: keepalives are always on"),
+        ("channel_binding=require", "channel_binding must be one of prefer, disable"),
+        ("gssencmode=require", "gssencmode must be one of prefer, disable"),
+        ("service=whois", "service is not supported; write host, user and database into the URL"),
+        ("krbsrvname=x", "krbsrvname is not supported; leave it out"),
+        ("sslmode=full", "sslmode must be one of disable, allow, prefer, require, verify-ca, verify-full"),
+        ("sslmode=", "sslmode must be one of disable, allow, prefer, require, verify-ca, verify-full"),
+        ("ssl_min_protocol_version=SSLv3", "ssl_min_protocol_version must be one of TLSv1, TLSv1.1, TLSv1.2, TLSv1.3"),
+        ("sslnegotiation=direct", "sslnegotiation=direct needs sslmode=require, verify-ca or verify-full"),
+        ("host=a&port=x", "port must be a number from 1 to 65535"),
+        ("host=a&port=65536", "port must be a number from 1 to 65535"),
+        ("statement_timeout=100", f"has an option that is none of {UNDERSTOOD}"),
+        ("hunter2=x", f"has an option that is none of {UNDERSTOOD}"),
+    ],
+)
+def test_option_that_is_refused(options: str, fault: str) -> None:
+    """An option that nothing is made of is refused by its name, and so is a wrong value; the unknown is not quoted."""
+    with pytest.raises(DsnError) as refused:
+        parse_dsn(f"postgresql://db/w?{options}")
+    assert str(refused.value) == fault
+
+
+@pytest.mark.parametrize(
+    "options", ["channel_binding=prefer", "gssencmode=disable", "keepalives=1", "client_encoding=UTF8", "sslcompression=0"]
+)
+def test_option_that_changes_nothing(options: str) -> None:
+    """An option that says what is so anyway is left out: the server would refuse it."""
+    assert parse_dsn(f"postgresql://db/w?{options}&sslmode=require").hosts == ("postgresql://db/w?sslmode=require",)
+
+
+@pytest.mark.parametrize("text", ["postgresql://u:a+b@db/w?password=c+d", "postgresql://u:a+b@db/w?password=c%2Bd"])
+def test_plus(text: str) -> None:
+    """A plus is a plus, in the account as in the options."""
+    assert parse_dsn(text).hosts == ("postgresql://u:a+b@db/w?password=c%2Bd",)
+
+
+@pytest.mark.parametrize("text", ["postgresql://u:hunter@2@db/w", "postgresql://u:hunter%002@db/w", "postgresql://db/w%00"])
+def test_what_asyncpg_would_misread(text: str) -> None:
+    """A second @ and a NUL are refused: asyncpg would connect elsewhere, or not at all."""
+    with pytest.raises(DsnError, match=NO_URL):
+        parse_dsn(text)
+
+
+def test_files() -> None:
+    """The files that connecting needs are told, each with its option."""
+    assert parse_dsn("postgresql://db/w?sslrootcert=/etc/ca.pem&sslcert=a+b").files == (
+        ("sslcert", "a+b"),
+        ("sslrootcert", "/etc/ca.pem"),
+    )
