@@ -11,6 +11,7 @@
     ├── ConfigError        the configuration is wrong                     the operator is told file, key and fault
     ├── MigrationError     the database cannot be brought up to date      the operator is told which file and why
     ├── LoadError          a registry file has faults                     the operator is told file, line and field
+    ├── EppError           an EPP frame that is not carried out           the EPP client is told code and fault
     ├── ReportError        a file is no report to compare with            the operator is told file, key and fault
     ├── AccessError        somebody may not do what they ask for          the operator is told the reason
     ├── RegistrantError    a registrant is not there, or not so to treat  the operator is told why, and what can be done
@@ -22,7 +23,7 @@ it may quote a row of the database (`whereabouts` says where it was raised, and 
 """
 
 from collections.abc import Sequence
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from pathlib import Path
 
 
@@ -153,6 +154,36 @@ class RegistrantError(WhoisdError):
 
 class PortalError(WhoisdError):
     """An account or object that is not at the registrar portal, or not to be taken over; nothing is changed."""
+
+
+class EppCode(IntEnum):
+    """The result codes of RFC 5730, section 3, that an EPP client may be told here."""
+
+    COMPLETED = 1000
+    SYNTAX = 2001
+    USE = 2002
+    PARAMETER_MISSING = 2003
+    PARAMETER_VALUE = 2005
+    UNIMPLEMENTED_COMMAND = 2101
+    UNIMPLEMENTED_EXTENSION = 2103
+    NOT_AUTHORISED = 2201
+    OBJECT_DOES_NOT_EXIST = 2303
+    PARAMETER_POLICY = 2306
+    UNIMPLEMENTED_OBJECT = 2307
+    FAILED = 2400
+
+
+class EppError(WhoisdError):
+    """An EPP command that is not carried out; the message says why, and quotes no value of the frame.
+
+    `transaction` is the client's identifier (clTRID), where the frame had got as far.
+    """
+
+    def __init__(self, code: EppCode, why: str, transaction: str | None = None) -> None:
+        super().__init__(why)
+        self.code = code
+        self.why = why
+        self.transaction = transaction
 
 
 class ReportError(WhoisdError):
