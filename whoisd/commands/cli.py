@@ -25,6 +25,7 @@ _WHERE: Final = {
     "report": "whoisd.commands.report:report_commands",
     "sandbox": "whoisd.commands.sandbox:sandbox_command",
     "serve": "whoisd.commands.serve:serve_command",
+    "top": "whoisd.commands.top:top_command",
 }
 
 
