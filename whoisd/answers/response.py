@@ -110,9 +110,21 @@ def _shown(value: str | Withheld | None) -> str:
     """Return a value fit for its line: withheld, not given when blank, and with nothing in it that could forge a line."""
     if isinstance(value, Withheld):
         return REDACTED
-    if value is None or not value.strip():
+    if value is None or is_blank(value):
         return NOT_GIVEN
     return value if value.isprintable() else UNPRINTABLE.sub("?", value)
+
+
+# What nobody sees: Unicode's Default_Ignorable_Code_Point (DerivedCoreProperties.txt), white space, and Braille's blank.
+_BLANK: Final = re.compile(
+    "[\\s\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u2800\u3164"
+    "\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]+"
+)
+
+
+def is_blank(text: str) -> bool:
+    """Whether there is nothing to be seen of a text: it is empty, or white space and invisible characters alone."""
+    return not text.strip() or (not text.isascii() and _BLANK.fullmatch(text) is not None)
 
 
 def _date(day: date | None) -> str:

@@ -53,16 +53,32 @@ def _percent(_context: click.Context, _parameter: click.Parameter, value: float)
     metavar="PERCENT",
     help="With --mode replace: refuse to remove more of any kind of record than this.",
 )
+@click.option(
+    "--max-newly-shown",
+    type=click.IntRange(0),
+    default=100,
+    show_default=True,
+    metavar="NUMBER",
+    help="Refuse to make more registrants public, in email or name, who are withheld now.",
+)
 @click.option("--dry-run", is_flag=True, help="Find faults, and say what would change; change nothing.")
 @click.argument("data", nargs=-1, required=True, type=click.Path(path_type=Path, dir_okay=False, allow_dash=True))
 @command
-def load_command(file: Path | None, mode: str, max_delete: float, dry_run: bool, data: tuple[Path, ...]) -> None:  # noqa: FBT001 - click's
+def load_command(  # noqa: PLR0913 - click's
+    *,
+    file: Path | None,
+    mode: str,
+    max_delete: float,
+    max_newly_shown: int,
+    dry_run: bool,
+    data: tuple[Path, ...],
+) -> None:
     """Load registry files: all of them, or nothing when a line has a fault. Needs database.owner_dsn.
 
     DATA are files of JSON lines, plain or gzip; - is standard input. What people decided by hand (classifications, roles
     taken over) is kept, and what the files say otherwise is reported.
     """
-    files, options = RegistryFiles(data), Options(Mode(mode), max_delete, dry_run)
+    files, options = RegistryFiles(data), Options(Mode(mode), max_delete, max_newly_shown, dry_run)
 
     async def work(connection: Connection) -> Report:
         async with Progress() as progress:
@@ -71,7 +87,7 @@ def load_command(file: Path | None, mode: str, max_delete: float, dry_run: bool,
     report = asyncio.run(as_owner(file, work))
     for line in _warnings(report):
         tell(f"warning: {line}", err=True)
-    for line in _changes(report):
+    for line in (*_changes(report), *report.newly_shown.lines()):
         tell(line)
     tell("Nothing was changed: this was a dry run." if dry_run else "The load is committed.")
 

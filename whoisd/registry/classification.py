@@ -22,6 +22,7 @@ from whoisd.database.connect import Connection
 from whoisd.database.transaction import changing
 from whoisd.database.views import registrant_of
 from whoisd.errors import RegistrantError
+from whoisd.registry import newly_shown
 from whoisd.registry.access import Denial, Operation, denial, refuse
 from whoisd.registry.portal import is_staff, managers_of, user_of
 
@@ -114,7 +115,9 @@ async def classify(  # noqa: PLR0913 - what is decided, and all that is kept of 
             before = _standing(await _read(connection, handle), in_force=in_force)
             if why := _refusal(before, decision):
                 raise RegistrantError(f"{handle}: {why}")
+            await newly_shown.remember(connection, "SELECT $1", handle)
             await connection.execute(_UPDATE, handle, _CLASSIFIED[decision])
+            shown = await newly_shown.find(connection, command=None)
             after = _standing(await _read(connection, handle), in_force=in_force)
             await record(
                 connection,
@@ -123,7 +126,7 @@ async def classify(  # noqa: PLR0913 - what is decided, and all that is kept of 
                 object=f"registrant:{handle}",
                 evidence=evidence,
                 before=before.entry(),
-                after=after.entry(),
+                after=after.entry() | shown.entry(),
             )
             return before, after
     except asyncpg.LockNotAvailableError:

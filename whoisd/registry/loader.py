@@ -22,11 +22,12 @@ from whoisd.database.connect import Connection
 from whoisd.database.migrations import lock_registry
 from whoisd.database.transaction import GONE, changing
 from whoisd.errors import LoadError
-from whoisd.registry import staging
+from whoisd.registry import newly_shown, staging
 from whoisd.registry.checking import Chunk, parsing
 from whoisd.registry.files import RegistryFiles
+from whoisd.registry.newly_shown import NewlyShown
 from whoisd.registry.progress import Progress
-from whoisd.registry.staging import REFERENCES, TABLES, Changes, Mode
+from whoisd.registry.staging import REFERENCES, TABLES, Changes, Mode, Modes
 
 T = TypeVar("T")
 
@@ -39,23 +40,38 @@ _LIFTED: Final = {
     "sole_proprietorship": "a sole proprietorship, whose email is withheld",
 }
 
+# Why a guard that stays cannot.
+_STAYS: Final = {
+    "address_protection": "which only an individual has",
+    "sole_proprietorship": "which with country DK CVR decides",
+}
+
 _AGAIN: Final = "load again, which changes nothing if it is in"
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How to load. `max_delete` is how many percent of any kind of record `Mode.REPLACE` may remove."""
+    """How to load.
+
+    `max_delete` is how many percent of any kind of record `Mode.REPLACE` may remove; `max_newly_shown`, how many registrants
+    may become public who were withheld. A dry run does all that a load does, and takes it back.
+    """
 
     mode: Mode = Mode.MERGE
     max_delete: float = 5.0
+    max_newly_shown: int = 100
     dry_run: bool = False
 
 
 @dataclass(slots=True)
 class Report:
-    """What a load did, or would do: changes by kind of record, warnings, and doubts, of which `more` were left out."""
+    """What a load did, or would do.
+
+    Changes by kind of record, who becomes public, warnings, and doubts, of which `more` were left out.
+    """
 
     changes: dict[str, Changes] = field(default_factory=dict)
+    newly_shown: NewlyShown = field(default_factory=NewlyShown)
     warnings: list[str] = field(default_factory=list)
     doubts: list[str] = field(default_factory=list)
     more: int = 0
@@ -93,6 +109,7 @@ class _Load:
         self._progress = progress
         self._faults: list[str] = []
         self._report = Report()
+        self._modes: Modes = {}
 
     async def run(self) -> Report:
         await self._connection.execute(staging.SETTINGS)
@@ -118,32 +135,50 @@ class _Load:
     async def _work(self) -> None:
         await self._read()
         self._progress.begin("looking for faults between records")
+        self._modes = await staging.modes(self._connection, self._options.mode)
         await self._find_duplicates()
         await self._find_dangling()
+        await self._find_contradicted()
         self._check()
         self._progress.begin("comparing with the database")
         changes = self._report.changes = {
-            kind: await staging.compare(self._connection, kind, self._options.mode) for kind in TABLES
+            kind: await staging.compare(self._connection, kind, self._modes) for kind in TABLES
         }
         if not any(change.records for change in changes.values()):
             # It may be right; or what was to write the records has failed.
             self._report.warn(", ".join(map(str, self._files.paths)), "no record")
         _check_removals(changes, self._options.max_delete)
-        if not self._options.dry_run:
-            # From here on nobody decides on what is removed, of which the trail would not know.
-            await staging.hold_removed(self._connection, changes)
+        # From here on nobody decides on what is removed, of which the trail would not know.
+        await staging.hold_removed(self._connection, changes, self._modes)
         await self._find_disagreements()
-        if not self._options.dry_run:
-            self._progress.begin("writing")
-            if self._options.mode is Mode.REPLACE:
-                await staging.record_removed(self._connection, audit.this_account())
-            await staging.write(self._connection, changes)
-            await self._leave_a_trace(changes)
+        await self._write(changes)
+        await self._leave_a_trace(changes)
+
+    async def _write(self, changes: Mapping[str, Changes]) -> None:
+        """Write it all, and refuse when that makes too many public. A dry run does the same, so that it tells the same."""
+        somebody = changes["registrant"].before > 0
+        if somebody:
+            self._progress.begin("looking what is shown now")
+            await newly_shown.remember(self._connection, staging.concerned())
+        self._progress.begin("writing")
+        account = audit.this_account()
+        if self._options.mode is Mode.REPLACE:
+            await staging.record_removed(self._connection, account)
+        if ended := await staging.end_roles(self._connection, account):
+            said = f"ended with the registrant of their domain, who is another now: {ended:,} roles that were taken over"
+            self._report.warn("database", said)
+        await staging.write(self._connection, changes, self._modes)
+        if somebody:
+            self._progress.begin("looking who becomes public")
+            shown = self._report.newly_shown = await newly_shown.find(self._connection, command="load")
+            if refusal := shown.refusal(self._options.max_newly_shown):
+                raise LoadError(refusal)
 
     async def _leave_a_trace(self, changes: Mapping[str, Changes]) -> None:
         after: dict[str, object] = {"mode": self._options.mode, "files": [str(path) for path in self._files.paths]}
         for kind, change in changes.items():
             after[kind] = {"added": change.added, "changed": change.changed, "removed": change.removed}
+        after["newly_shown"] = self._report.newly_shown.registrants
         await audit.record(
             self._connection, who=audit.this_account(), command="load", object="registry", before=None, after=after
         )
@@ -195,17 +230,22 @@ class _Load:
                 self._add(*place, f"{table.key[-1]}: given before, at {self._place(*first)}")
 
     async def _find_dangling(self) -> None:
-        mode = self._options.mode
-        where = "in these files" if mode is Mode.REPLACE else "in these files or in the database"
         found = []
         for reference in REFERENCES:
+            alone = self._modes[reference.of] is Mode.REPLACE
+            where = "in these files" if alone else "in these files or in the database"
             said = f"{reference.field}: there is no such {reference.of.replace('_', ' ')}, {where}"
-            places = await staging.dangling(self._connection, reference, mode, MOST_FAULTS)
+            places = await staging.dangling(self._connection, reference, self._modes, MOST_FAULTS)
             found += [(*place, said) for place in places]
         for place in await staging.roles_of_the_unlinked(self._connection, MOST_FAULTS):
             found.append((*place, "holder: is no linked user"))
         for file, line, said in sorted(found):
             self._add(file, line, said)
+
+    async def _find_contradicted(self) -> None:
+        for place, column in await staging.contradicted(self._connection, MOST_FAULTS):
+            said = f"{column}: is not given and stays true, {_STAYS[column]}: say false if it is lifted"
+            self._add(*place, said)
 
     # --- warnings -------------------------------------------------------------------------------------------------
 
@@ -216,6 +256,11 @@ class _Load:
         for place, column in await staging.lifted(self._connection):
             said = f"{column}: is lifted; in the database this registrant is {_LIFTED[column]}"
             self._report.warn(self._place(*place), said)
+        places, number = await staging.unknown_forms(self._connection, MOST_FAULTS)
+        for place in places:
+            said = "cvr_form: is none that registry.cvr_form lists, with which the email is withheld"
+            self._report.doubt(self._place(*place), said)
+        self._report.more += number - len(places)
         for place in await staging.groups_left_behind(self._connection):
             self._report.warn(
                 self._place(*place),

@@ -84,6 +84,10 @@ class NewlyShown:
         self.reasons.update(parts.items())
         self.handles = sorted([*self.handles, handle])[:MOST_NAMED]
 
+    def entry(self) -> dict[str, object]:
+        """Return what the trail's row of a single registrant says of it; nothing where nothing becomes public."""
+        return {"newly_shown": {part.value: reason for part, reason in sorted(self.reasons)}} if self.registrants else {}
+
     def lines(self) -> Iterator[str]:
         """Yield what an operator is told; nothing where there is nobody."""
         if not self.registrants:

@@ -21,6 +21,7 @@ import orjson
 from whoisd.answers.disclosure import COUNTRIES
 from whoisd.answers.names import DomainName, parse_name
 from whoisd.answers.notices import FAULTS, NO_ENTRIES
+from whoisd.answers.response import is_blank
 from whoisd.errors import InvalidName
 from whoisd.registry.vat import is_cvr_number, is_vat_number
 
@@ -68,10 +69,10 @@ class RegistrantRecord(NamedTuple):
     vat_number: str | None = None
     cvr_locked: bool = False
     cvr_form: int | None = None
-    cvr_bankruptcy: bool = False
-    sole_proprietorship: bool = False
-    address_protection: bool = False
-    id_confirmed: bool = True
+    cvr_bankruptcy: bool | None = None  # of the four, None is for a record that says nothing of it
+    sole_proprietorship: bool | None = None
+    address_protection: bool | None = None
+    id_confirmed: bool | None = None
     id_status: str | None = None
 
 
@@ -172,12 +173,12 @@ def doubts(record: Record) -> Iterator[str]:
 
 
 def _registrar(fields: Fields) -> RegistrarRecord:
-    _drop_blanks(fields, ("postal_code", "city", "phone", "url", "email", "abuse_email"))
+    _drop_blanks(fields, "postal_code", "city", "phone", "url", "email", "abuse_email")
     return RegistrarRecord(**fields)
 
 
 def _registrant(fields: Fields) -> RegistrantRecord:
-    _drop_blanks(fields, ("postal_code", "city", "phone", "secondary_email", "vat_number"))
+    _drop_blanks(fields, "postal_code", "city", "phone", "secondary_email", "vat_number")
     if (form := fields.get("cvr_form")) is not None:
         fields["cvr_form"] = int(form)  # to a schema 60.0 is a whole number
     record = RegistrantRecord(**fields)
@@ -186,12 +187,14 @@ def _registrant(fields: Fields) -> RegistrantRecord:
     return record
 
 
-def _drop_blanks(fields: Fields, names: tuple[str, ...]) -> None:
-    """Let a text that is blank be one that is not given."""
+def _drop_blanks(fields: Fields, *names: str) -> None:
+    """Let a text that is blank be one that is not given, and a line of the street that is blank be none."""
     for name in names:
         value = fields.get(name)
-        if value is not None and not value.strip():
+        if value is not None and is_blank(value):
             fields[name] = None
+    if street := fields.get("street"):
+        fields["street"] = [line for line in street if not is_blank(line)]
 
 
 def _registrant_faults(record: RegistrantRecord) -> Iterator[str]:

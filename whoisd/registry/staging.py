@@ -39,6 +39,13 @@ class Mode(StrEnum):
     REPLACE = "replace"  # it is removed
 
 
+class Absent(NamedTuple):
+    """What a column becomes by a record that says nothing of it, as SQL: of a row that there is, `old`, and of a new one."""
+
+    kept: str
+    first: str
+
+
 class Table(NamedTuple):
     """How a kind of record lies in the database; its columns are the record's fields."""
 
@@ -46,7 +53,8 @@ class Table(NamedTuple):
     key: tuple[str, ...]
     columns: tuple[str, ...]
     plural: str
-    kept: Mapping[str, str]  # columns that a record without a value leaves as they are, while another column is the same
+    absent: Mapping[str, Absent]  # what a record does not say withdraws nothing of these columns; all others it replaces
+    stays: bool  # whether `Mode.REPLACE` leaves the kind alone when the files have no record of it
 
     @property
     def values(self) -> tuple[str, ...]:
@@ -54,19 +62,29 @@ class Table(NamedTuple):
         return tuple(column for column in self.columns if column not in self.key)
 
 
-# In the order of `RECORDS`: none refers to a later one.
+# What withholds something of a registrant: it is lifted by a record that says so, and by no other.
+GUARDS: Final = ("address_protection", "cvr_bankruptcy", "sole_proprietorship", "id_confirmed")
+
+_GUARDS: Final = {column: Absent(f"old.{column}", "true" if column == "id_confirmed" else "false") for column in GUARDS}
+# A group belongs to the account.
+_GROUP: Final = {"access_group": Absent("CASE WHEN new.account = old.account THEN old.access_group END", "NULL")}
+
+# In the order of `RECORDS`: none refers to a later one. Who runs the portal and the accounts at it is seldom in an export of
+# domains, and so stays when that does not know of it; users go with their account, and roles with their user and object.
 TABLES: Final[Mapping[str, Table]] = {
-    kind: Table(f"{schema}.{kind}", key, RECORDS[kind]._fields, plural, kept)
-    for kind, schema, key, plural, kept in (
-        ("registrar", "registry", ("handle",), "registrars", {}),
-        ("registrant", "registry", ("handle",), "registrants", {}),
-        ("host", "registry", ("name",), "hosts", {}),
-        ("domain", "registry", ("name",), "domains", {}),
-        ("staff", "portal", ("name",), "staff", {}),
-        ("portal_user", "portal", ("handle",), "portal users", {"access_group": "account"}),
-        ("object_role", "portal", ("holder", "object", "role"), "object roles", {}),
+    kind: Table(f"{schema}.{kind}", key, RECORDS[kind]._fields, plural, absent, stays)
+    for kind, schema, key, plural, absent, stays in (
+        ("registrar", "registry", ("handle",), "registrars", {}, True),
+        ("registrant", "registry", ("handle",), "registrants", _GUARDS, False),
+        ("host", "registry", ("name",), "hosts", {}, False),
+        ("domain", "registry", ("name",), "domains", {}, False),
+        ("staff", "portal", ("name",), "staff", {}, True),
+        ("portal_user", "portal", ("handle",), "portal users", _GROUP, True),
+        ("object_role", "portal", ("holder", "object", "role"), "object roles", {}, True),
     )
 }
+
+Modes = Mapping[str, Mode]  # of each kind of record
 
 
 class Reference(NamedTuple):
@@ -123,14 +141,35 @@ async def copy(connection: Connection, kind: str, rows: Sequence[Row]) -> None:
     await connection.copy_records_to_table(f"new_{kind}", columns=columns, records=rows)
 
 
+# Whoever comes back finds the guards that were in force when they were removed.
+_COME_BACK: Final = f"""
+    UPDATE new_registrant AS new SET {", ".join(f"{column} = coalesce(new.{column}, old.{column})" for column in GUARDS)}
+    FROM registry.guard AS old
+    WHERE old.handle = new.handle
+        AND NOT EXISTS (SELECT FROM registry.registrant AS known WHERE known.handle = new.handle)"""  # noqa: S608 - names of ours
+
+
 async def complete(connection: Connection) -> None:
-    """After the last record: let hosts that none names come into being with the domain that names them first."""
+    """After the last record: let who comes back be guarded as they were, and hosts that none names come into being.
+
+    A host comes into being with the domain that names it first.
+    """
     await connection.execute("ANALYZE " + ", ".join(f"new_{kind}" for kind in TABLES))
+    await connection.execute(_COME_BACK)
     await connection.execute(
         "INSERT INTO new_host (name, file, line)"
         " SELECT DISTINCT ON (host) host, file, line FROM new_domain, unnest(nameservers) AS host"
         " WHERE NOT EXISTS (SELECT FROM new_host WHERE name = host) ORDER BY host, file, line"
     )
+
+
+async def modes(connection: Connection, mode: Mode) -> Modes:
+    """Return what becomes of each kind of record: where a kind stays that the files do not know, what is there does."""
+    found = {}
+    for kind, table in TABLES.items():
+        stays = table.stays and not await connection.fetchval(f"SELECT EXISTS (SELECT FROM new_{kind})")  # noqa: S608 - names of ours
+        found[kind] = Mode.MERGE if stays else mode
+    return found
 
 
 # --- what is wrong between records ---------------------------------------------------------------------------------
@@ -152,10 +191,10 @@ async def duplicates(connection: Connection, kind: str, most: int) -> list[tuple
     return [((row[0], row[1]), (row[2], row[3])) for row in rows]
 
 
-async def dangling(connection: Connection, reference: Reference, mode: Mode, most: int) -> list[Place]:
+async def dangling(connection: Connection, reference: Reference, modes: Modes, most: int) -> list[Place]:
     """Return the places of records that name what is not there: not in the files nor, unless all else goes, before."""
     of = TABLES[reference.of]
-    known = [f"new_{reference.of}"] + ([of.name] if mode is Mode.MERGE else [])
+    known = [f"new_{reference.of}"] + ([of.name] if modes[reference.of] is Mode.MERGE else [])
     nowhere = " AND ".join(
         f"NOT EXISTS (SELECT FROM {name} AS known WHERE known.{of.key[0]} = {reference.value})" for name in known
     )
@@ -177,10 +216,39 @@ async def roles_of_the_unlinked(connection: Connection, most: int) -> list[Place
     return [(row[0], row[1]) for row in rows]
 
 
+# Guards that a record leaves as they are, and what else it may say that does not go with them: columns and conditions.
+_CONTRADICTED: Final = {"address_protection": "new.kind <> 'individual'", "sole_proprietorship": "new.country = 'DK'"}
+
+
+async def contradicted(connection: Connection, most: int) -> list[tuple[Place, str]]:
+    """Return the places of registrants of whom a guard stays that what else their record says does not go with."""
+    stays = {column: f"new.{column} IS NULL AND old.{column} AND {condition}" for column, condition in _CONTRADICTED.items()}
+    came_back = {column: f"new.{column} AND {condition}" for column, condition in _CONTRADICTED.items()}
+    found = []
+    for joined, guards in (("JOIN registry.registrant", stays), ("JOIN registry.guard", came_back)):
+        rows = await connection.fetch(
+            f"SELECT new.file, new.line, {', '.join(f'{guard} AS {column}' for column, guard in guards.items())}"  # noqa: S608 - names of ours
+            f" FROM new_registrant AS new {joined} AS old USING (handle)"
+            f" WHERE {' OR '.join(f'({guard})' for guard in guards.values())} ORDER BY file, line LIMIT {most}"
+        )
+        found += [((row["file"], row["line"]), column) for row in rows for column in guards if row[column]]
+    return sorted(found)
+
+
+async def unknown_forms(connection: Connection, most: int) -> tuple[list[Place], int]:
+    """Return the first places of registrants whose CVR form is no code of `registry.cvr_form`, and how many there are."""
+    rows = await connection.fetch(
+        "SELECT file, line, count(*) OVER () AS number FROM new_registrant"  # noqa: S608 - a number of ours
+        " WHERE cvr_form IS NOT NULL AND cvr_form NOT IN (SELECT code FROM registry.cvr_form)"
+        f" ORDER BY file, line LIMIT {most}"
+    )
+    return [(row["file"], row["line"]) for row in rows], rows[0]["number"] if rows else 0
+
+
 # --- what would change -----------------------------------------------------------------------------------------------
 
 
-async def compare(connection: Connection, kind: str, mode: Mode) -> Changes:
+async def compare(connection: Connection, kind: str, modes: Modes) -> Changes:
     """Count what writing a kind of record would change."""
     table = TABLES[kind]
     row = await only_row(
@@ -191,8 +259,10 @@ async def compare(connection: Connection, kind: str, mode: Mode) -> Changes:
         f" FROM new_{kind} AS new LEFT JOIN {table.name} AS old ON {_same_key(table)}",
     )
     changes = Changes(**row)
-    if mode is Mode.REPLACE:
+    if modes[kind] is Mode.REPLACE:
         changes.removed = changes.before - (changes.records - changes.added)
+    elif removed := _removed(kind, modes):
+        changes.removed = await connection.fetchval(f"SELECT count(*) FROM {table.name} AS old WHERE {removed}")  # noqa: S608 - names of ours
     return changes
 
 
@@ -236,14 +306,14 @@ async def groups_left_behind(connection: Connection) -> list[Place]:
     return [(row[0], row[1]) for row in rows]
 
 
-async def hold_removed(connection: Connection, changes: Mapping[str, Changes]) -> None:
-    """Hold what `Mode.REPLACE` removes: whoever would decide on it waits, and then finds that it is gone.
+async def hold_removed(connection: Connection, changes: Mapping[str, Changes], modes: Modes) -> None:
+    """Hold what is to be removed: whoever would decide on it waits, and then finds that it is gone.
 
     In the order in which `write` removes, so that a take-over under way and a load do not wait for each other.
     """
     for kind, table in reversed(list(TABLES.items())):
         if changes[kind].removed:
-            rows = f"SELECT FROM {table.name} AS old WHERE {_is_removed(kind, table)} FOR UPDATE"
+            rows = f"SELECT FROM {table.name} AS old WHERE {_removed(kind, modes)} FOR UPDATE"
             await connection.execute(f"SELECT count(*) FROM ({rows}) AS held")  # noqa: S608 - names of ours
 
 
@@ -255,7 +325,7 @@ _DECIDED_AND_REMOVED: Final = """
     UNION ALL
     SELECT object, jsonb_build_object('account', account, 'roles', jsonb_build_array(role))
     FROM portal.taken_over_role AS old
-    WHERE NOT EXISTS (SELECT FROM new_registrar AS new WHERE new.handle = old.account)
+    WHERE EXISTS (SELECT FROM new_registrar) AND NOT EXISTS (SELECT FROM new_registrar AS new WHERE new.handle = old.account)
         OR domain IS NOT NULL AND NOT EXISTS (SELECT FROM new_domain AS new WHERE new.name = old.domain)
         OR registrant IS NOT NULL AND NOT EXISTS (SELECT FROM new_registrant AS new WHERE new.handle = old.registrant)
         OR host IS NOT NULL AND NOT EXISTS (SELECT FROM new_host AS new WHERE new.name = old.host)"""
@@ -281,10 +351,53 @@ async def record_removed(connection: Connection, account: str) -> None:
     )
 
 
+async def end_roles(connection: Connection, account: str) -> int:
+    """End the roles that were taken over on a domain whose registrant changes, and return how many there were.
+
+    They were held under the registrant of then, and would let their account classify the one of now. Each domain and
+    account has a row in the audit trail.
+    """
+    ended: int = await connection.fetchval(_END_ROLES, account)
+    return ended
+
+
+_END_ROLES: Final = """
+    WITH ended AS (
+        DELETE FROM portal.taken_over_role AS held
+        USING registry.domain AS old JOIN new_domain AS new USING (name)
+        WHERE held.domain = old.name AND old.registrant IS DISTINCT FROM new.registrant
+        RETURNING held.account, held.object, held.role
+    ), recorded AS (
+        INSERT INTO audit.entry (who, command, object, before, after, account)
+        SELECT
+            $1, 'load', object,
+            jsonb_build_object('account', account, 'roles', jsonb_agg(role ORDER BY role)),
+            jsonb_build_object('account', account, 'roles', jsonb_build_array()),
+            $1
+        FROM ended
+        GROUP BY account, object
+    )
+    SELECT count(*) FROM ended"""
+
+
 # --- the merge -------------------------------------------------------------------------------------------------------
 
 
-async def write(connection: Connection, changes: Mapping[str, Changes]) -> None:
+# The registrants whom a load may show: those whose own row changes, and those who get a domain, or have one that changes.
+_CONCERNED: Final = """
+    SELECT handle FROM new_registrant AS new JOIN registry.registrant AS old USING (handle) WHERE {0}
+    UNION ALL
+    SELECT new.registrant FROM new_domain AS new LEFT JOIN registry.domain AS old USING (name)
+    WHERE new.registrant IS NOT NULL
+        AND (new.status, new.registrant) IS DISTINCT FROM (old.status, old.registrant)"""
+
+
+def concerned() -> str:
+    """Return the query for the handles of registrants of whom more may be shown once the load has written."""
+    return _CONCERNED.format(_differs(TABLES["registrant"]))
+
+
+async def write(connection: Connection, changes: Mapping[str, Changes], modes: Modes) -> None:
     """Write what differs, and nothing else; what others refer to comes first and goes last."""
     for kind, table in TABLES.items():
         if changes[kind].changed:
@@ -293,13 +406,18 @@ async def write(connection: Connection, changes: Mapping[str, Changes]) -> None:
             await connection.execute(_insert(kind, table))
     for kind, table in reversed(list(TABLES.items())):
         if changes[kind].removed:
-            await connection.execute(
-                f"DELETE FROM {table.name} AS old WHERE {_is_removed(kind, table)}"  # noqa: S608 - names of ours
-            )
+            await connection.execute(f"DELETE FROM {table.name} AS old WHERE {_removed(kind, modes)}")  # noqa: S608 - names of ours
+    # Whoever is back has them in their row.
+    await connection.execute("DELETE FROM registry.guard AS old USING new_registrant AS new WHERE new.handle = old.handle")
 
 
-def _is_removed(kind: str, table: Table) -> str:
-    return f"NOT EXISTS (SELECT FROM new_{kind} AS new WHERE {_same_key(table)})"
+def _removed(kind: str, modes: Modes) -> str:
+    """Return the SQL by which a row is removed; empty where none of the kind is."""
+    if modes[kind] is Mode.REPLACE:
+        return f"NOT EXISTS (SELECT FROM new_{kind} AS new WHERE {_same_key(TABLES[kind])})"
+    if kind == "portal_user" and modes["registrar"] is Mode.REPLACE:
+        return "NOT EXISTS (SELECT FROM new_registrar AS new WHERE new.handle = old.account)"
+    return ""
 
 
 def _update(kind: str, table: Table) -> str:
@@ -311,9 +429,11 @@ def _update(kind: str, table: Table) -> str:
 
 
 def _insert(kind: str, table: Table) -> str:
-    columns = ", ".join(table.columns)
+    values = ", ".join(
+        f"coalesce({column}, {absent.first})" if (absent := table.absent.get(column)) else column for column in table.columns
+    )
     return (
-        f"INSERT INTO {table.name} ({columns}) SELECT {columns} FROM new_{kind} AS new"  # noqa: S608 - names of ours
+        f"INSERT INTO {table.name} ({', '.join(table.columns)}) SELECT {values} FROM new_{kind} AS new"  # noqa: S608 - names of ours
         f" WHERE NOT EXISTS (SELECT FROM {table.name} AS old WHERE {_same_key(table)})"
         f" ORDER BY {', '.join(table.key)}"  # in its order an index takes them in much faster
     )
@@ -331,7 +451,5 @@ def _differs(table: Table) -> str:
 
 def _new_values(table: Table) -> Iterator[str]:
     for column in table.values:
-        if same := table.kept.get(column):
-            yield f"coalesce(new.{column}, CASE WHEN new.{same} = old.{same} THEN old.{column} END)"
-        else:
-            yield f"new.{column}"
+        absent = table.absent.get(column)
+        yield f"coalesce(new.{column}, {absent.kept})" if absent else f"new.{column}"

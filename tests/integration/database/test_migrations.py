@@ -348,6 +348,7 @@ async def test_bad_rows(sandbox_database: Database, statement: str, values: str,
         ("host", {"name"}),
         ("domain", {"name", "status", "vid", "dnssec", "nameservers"}),
         ("cvr_form", {"code", "name", "category"}),
+        ("guard", {"handle", "address_protection", "cvr_bankruptcy", "sole_proprietorship", "id_confirmed"}),
     ],
 )
 async def test_what_must_be_given(sandbox_database: Database, table: str, columns: set[str]) -> None:

@@ -176,7 +176,10 @@ async def test_what_it_says(registry: Database) -> None:
 
 
 async def test_audit(registry: Database, owner: Any) -> None:
-    """Each decision leaves a row with who, what, the evidence, and how the registrant stood before and after."""
+    """Each decision leaves a row with who, what, the evidence, and how the registrant stood before and after.
+
+    What becomes public by it is in its row, with why it was withheld.
+    """
     await add_user(owner, "ADM", group=Group.ADMINISTRATION)
     begun = datetime.now(UTC)
     classified(registry, FOREIGN, "no")
@@ -184,9 +187,10 @@ async def test_audit(registry: Database, owner: Any) -> None:
     classified(registry, FOREIGN, "withdraw", "user:ADM")
     by_files = {"classified_by_hand": None, "sole_proprietorship": True, **HIDDEN}
     by_hand = {"classified_by_hand": False, "sole_proprietorship": False, **SHOWN}
+    newly_shown = {"newly_shown": {"email": "foreign_sole_proprietorship"}}
     same = {"command": "registrant classify", "object": f"registrant:{FOREIGN}"}
     assert await entries(owner) == [
-        {**same, "who": "staff:anna", "evidence": EVIDENCE, "before": by_files, "after": by_hand},
+        {**same, "who": "staff:anna", "evidence": EVIDENCE, "before": by_files, "after": by_hand | newly_shown},
         {**same, "who": "user:ADM", "evidence": "seen again: ÆØÅ", "before": by_hand, "after": by_hand},
         {**same, "who": "user:ADM", "evidence": EVIDENCE, "before": by_hand, "after": by_files},
     ]

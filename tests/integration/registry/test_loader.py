@@ -444,22 +444,65 @@ async def test_the_reader_may_not_load(database: Database, tmp_path: Path) -> No
 
 
 async def test_replace(empty_registry: Database, tmp_path: Path) -> None:
-    """`replace` makes the database hold exactly the files: what they do not name is removed, hosts that serve none too."""
+    """`replace` makes the database hold what the files name: the rest is removed, and hosts that serve no domain too.
+
+    Staff, portal users and object roles stay when the files have no record of their kind.
+    """
     everything = [REGISTRAR, REGISTRANT, DOMAIN, DOMAIN | {"name": "andet.dk", "nameservers": ["a.ny.dk", "b.ny.dk"]}]
     await load_files(empty_registry, write(tmp_path / "a.jsonl", *everything, STAFF, LINKED, ROLE))
     file = write(tmp_path / "b.jsonl", REGISTRAR, REGISTRANT, DOMAIN)
     report = await load_files(empty_registry, file, mode=Mode.REPLACE, max_delete=100)
     removed = {kind: changes.removed for kind, changes in report.changes.items() if changes.removed}
-    assert removed == {"host": 2, "domain": 1, "staff": 1, "portal_user": 1, "object_role": 1}
+    assert removed == {"host": 2, "domain": 1}
     found = await contents(empty_registry)
-    assert {name: len(rows) for name, rows in found.items() if rows} == {
+    assert {name: len(rows) for name, rows in found.items()} == {
         "registry.registrar": 1,
         "registry.registrant": 1,
         "registry.host": 2,
         "registry.domain": 1,
+        "portal.staff": 1,
+        "portal.portal_user": 1,
+        "portal.object_role": 1,
     }
     again = await load_files(empty_registry, file, mode=Mode.REPLACE)
     assert [changes for changes in again.changes.values() if changes.added or changes.changed or changes.removed] == []
+
+
+OTHER: Fields = {"type": "registrar", "handle": "REG-8", "name": "Anden Registrator ApS"}
+
+
+@pytest.mark.parametrize(
+    ("records", "removed"),
+    [
+        ([{"type": "staff", "name": "anna"}], {"staff"}),
+        ([{"type": "portal_user", "handle": "BO-1", "account": "REG-9"}], {"portal_user"}),
+        ([OTHER], {"registrar", "portal_user"}),
+        ([REGISTRAR, OTHER], set()),
+        ([], set()),
+    ],
+)
+async def test_replace_of_the_portal(
+    empty_registry: Database, tmp_path: Path, records: list[Fields], removed: set[str]
+) -> None:
+    """`replace` removes registrars, staff and users where the files have records of the kind; users go with accounts."""
+    first = write(tmp_path / "a.jsonl", REGISTRAR, REGISTRANT, DOMAIN | {"registrar": None}, STAFF, LINKED, ROLE)
+    await load_files(empty_registry, first)
+    file = write(tmp_path / "b.jsonl", REGISTRANT, DOMAIN | {"registrar": None}, *records)
+    report = await load_files(empty_registry, file, mode=Mode.REPLACE, max_delete=100)
+    assert {kind for kind, changes in report.changes.items() if changes.removed} == removed
+    found = await contents(empty_registry)
+    assert len(found["portal.object_role"]) == ("portal_user" not in removed)
+    assert len(found["registry.registrar"]) == max(1, sum(record["type"] == "registrar" for record in records))
+
+
+async def test_registrars_that_stay_may_be_named(empty_registry: Database, tmp_path: Path) -> None:
+    """A whole export without registrars may name those that the database has, which stay."""
+    await load_files(empty_registry, write(tmp_path / "a.jsonl", REGISTRAR, REGISTRANT, DOMAIN))
+    file = write(tmp_path / "b.jsonl", REGISTRANT, DOMAIN)
+    assert (await load_files(empty_registry, file, mode=Mode.REPLACE)).changes["registrar"].removed == 0
+    bad = write(tmp_path / "c.jsonl", REGISTRANT, DOMAIN | {"registrar": "REG-7"})
+    said = f"{bad}:2: registrar: there is no such registrar, in these files or in the database"
+    assert await faults(empty_registry, bad, mode=Mode.REPLACE) == [said]
 
 
 @pytest.mark.parametrize(("allowed", "refused"), [(49.9, True), (50, False)])
@@ -621,7 +664,7 @@ async def test_nobody_decides_on_what_is_being_removed(
     monkeypatch.setattr("whoisd.registry.classification.LOCK_TIMEOUT", 0.3)
     removing = staging.write
 
-    async def decide_meanwhile(connection: Any, changes: Any) -> None:
+    async def decide_meanwhile(connection: Any, *rest: Any) -> None:
         other = await asyncpg.connect(empty_registry.owner)
         try:
             with pytest.raises(RegistrantError, match="has been changing this registrant"):
@@ -630,7 +673,7 @@ async def test_nobody_decides_on_what_is_being_removed(
                 await asyncio.wait_for(take_over(other, "REG-9", "domain:ny.dk"), 0.5)
         finally:
             other.terminate()
-        await removing(connection, changes)
+        await removing(connection, *rest)
 
     monkeypatch.setattr(staging, "write", decide_meanwhile)
     file = write(tmp_path / "b.jsonl", REGISTRAR, staff)
@@ -638,48 +681,212 @@ async def test_nobody_decides_on_what_is_being_removed(
     assert (report.changes["registrant"].removed, report.changes["domain"].removed) == (1, 1)
 
 
-async def test_protection_that_is_lifted(database: Database, tmp_path: Path) -> None:
-    """A load that ends somebody's name and address protection, be it by saying nothing of it, says so."""
-    person = REGISTRANT | {"kind": "individual"}
-    await load_files(database, write(tmp_path / "a.jsonl", person | {"address_protection": True}))
-    file = write(tmp_path / "b.jsonl", person)
-    assert (await load_files(database, file)).warnings == [
-        f"{file}:1: address_protection: is lifted; in the database this registrant is protected"
+PERSON: Fields = REGISTRANT | {"kind": "individual"}
+LOCKED: Fields = REGISTRANT | {"cvr_locked": True, "cvr_form": 80, "vat_number": "99000007"}
+# Each guard: who has it, what it is where it withholds, and what is told of a load that lifts it.
+GUARDED = [
+    (PERSON, "address_protection", True, "protected"),
+    (LOCKED, "cvr_bankruptcy", True, "a bankruptcy estate, whose email is withheld"),
+    (FOREIGN, "sole_proprietorship", True, "a sole proprietorship, whose email is withheld"),
+    (LOCKED, "id_confirmed", False, ""),
+]
+
+
+@pytest.mark.parametrize("mode", Mode)
+@pytest.mark.parametrize(("record", "field", "value", "said"), GUARDED)
+async def test_absence_lifts_nothing(  # noqa: PLR0913, PLR0917 - what is tried
+    empty_registry: Database, tmp_path: Path, record: Fields, field: str, value: bool, said: str, mode: Mode
+) -> None:
+    """A guard that a record says nothing of stays as it is, in both modes; it is lifted by saying so, and then told."""
+    await load_files(empty_registry, write(tmp_path / "a.jsonl", record | {field: value}))
+    for silent in (record, record | {"phone": "+45 00112233"}):
+        report = await load_files(empty_registry, write(tmp_path / "b.jsonl", silent), mode=mode)
+        assert (report.warnings, report.newly_shown.registrants) == ([], 0)
+        assert await guard(empty_registry, field) is value
+    file = write(tmp_path / "c.jsonl", record | {field: not value})
+    report = await load_files(empty_registry, file, mode=mode)
+    assert report.warnings == ([f"{file}:1: {field}: is lifted; in the database this registrant is {said}"] if said else [])
+    assert (report.newly_shown.registrants, report.newly_shown.handles) == (1, ["NY-DK"])
+    assert await guard(empty_registry, field) is not value
+
+
+async def guard(database: Database, field: str) -> object:
+    """What the database has of a guard of NY-DK."""
+    async with owner(database) as connection:
+        return await connection.fetchval(f"SELECT {field} FROM registry.registrant WHERE handle = 'NY-DK'")  # noqa: S608 - ours
+
+
+@pytest.mark.parametrize(("record", "field", "value", "said"), GUARDED)
+async def test_guards_outlive_the_registrant(  # noqa: PLR0913, PLR0917 - what is tried
+    empty_registry: Database, tmp_path: Path, record: Fields, field: str, value: bool, said: str
+) -> None:
+    """Who is removed, and comes back by a record that says nothing of a guard, is as protected as before."""
+    del said
+    other = write(tmp_path / "b.jsonl", REGISTRANT | {"handle": "ANDEN-DK"})
+    silent, lifted = write(tmp_path / "c.jsonl", record), write(tmp_path / "d.jsonl", record | {field: not value})
+    await load_files(empty_registry, write(tmp_path / "a.jsonl", record | {field: value}))
+    for _ in range(2):
+        await load_files(empty_registry, other, mode=Mode.REPLACE, max_delete=100)
+        assert await guard(empty_registry, field) is None
+        await load_files(empty_registry, silent)
+        assert await guard(empty_registry, field) is value
+    await load_files(empty_registry, lifted)
+    await load_files(empty_registry, other, mode=Mode.REPLACE, max_delete=100)
+    await load_files(empty_registry, silent)
+    assert await guard(empty_registry, field) is not value
+
+
+async def test_guards_of_whoever_is_removed(database: Database) -> None:
+    """Of whoever is removed there are kept a handle and what withheld something, by plain SQL too; of others nothing."""
+    async with owner(database) as connection:
+        await connection.execute(
+            "INSERT INTO registry.registrant (handle, kind, name, country, email, address_protection) VALUES"
+            " ('A', 'individual', 'A', 'DK', 'a@a.example', true), ('B', 'individual', 'B', 'DK', 'b@b.example', false)"
+        )
+        await connection.execute("DELETE FROM registry.registrant WHERE handle IN ('A', 'B')")
+        kept = await connection.fetch("SELECT * FROM registry.guard WHERE handle IN ('A', 'B')")
+    assert [tuple(row) for row in kept] == [("A", True, False, False, True)]
+
+
+@pytest.mark.parametrize("back", [False, True])
+@pytest.mark.parametrize(
+    ("record", "field", "change", "said"),
+    [
+        (PERSON, "address_protection", {"kind": "company"}, "which only an individual has"),
+        (FOREIGN, "sole_proprietorship", {"country": "DK"}, "which with country DK CVR decides"),
+    ],
+)
+async def test_guards_that_stay_and_cannot(  # noqa: PLR0913, PLR0917 - what is tried
+    empty_registry: Database, tmp_path: Path, record: Fields, field: str, change: Fields, said: str, back: bool
+) -> None:
+    """A record that a guard which stays does not go with is a fault, also of one who comes back; saying false mends it."""
+    await load_files(empty_registry, write(tmp_path / "a.jsonl", record | {field: True}))
+    if back:
+        await load_files(empty_registry, write(tmp_path / "b.jsonl"), mode=Mode.REPLACE, max_delete=100)
+    file = write(tmp_path / "c.jsonl", record | change)
+    assert await faults(empty_registry, file) == [
+        f"{file}:1: {field}: is not given and stays true, {said}: say false if it is lifted"
+    ]
+    await load_files(empty_registry, write(tmp_path / "d.jsonl", record | change | {field: False}))
+    assert await guard(empty_registry, field) is False
+
+
+# --- who becomes public ------------------------------------------------------------------------------------------
+
+
+def crowd(count: int, **changes: Any) -> list[Fields]:
+    """So many people, with these changes."""
+    return [PERSON | {"handle": f"P{number:03}", "email": "hemmelig@hemmelig.example"} | changes for number in range(count)]
+
+
+async def shown_in_the_trail(database: Database) -> int:
+    async with owner(database) as connection:
+        found: int = await connection.fetchval("SELECT count(*) FROM audit.entry WHERE after ? 'shown'")
+        return found
+
+
+async def test_a_file_without_protection(empty_registry: Database, tmp_path: Path) -> None:
+    """A whole file in which the field is missing makes nobody of 200 people public, and refuses nothing."""
+    await load_files(empty_registry, write(tmp_path / "a.jsonl", *crowd(200, address_protection=True)))
+    report = await load_files(empty_registry, write(tmp_path / "b.jsonl", *crowd(200)), mode=Mode.REPLACE)
+    assert (report.newly_shown.registrants, report.changes["registrant"].changed) == (0, 0)
+
+
+@pytest.mark.parametrize("dry_run", [True, False])
+@pytest.mark.parametrize("mode", Mode)
+async def test_too_many_become_public(empty_registry: Database, tmp_path: Path, mode: Mode, dry_run: bool) -> None:
+    """A load that would make more people public than it may is refused, says who and why, and changes nothing."""
+    await load_files(empty_registry, write(tmp_path / "a.jsonl", *crowd(101, address_protection=True)))
+    before = await contents(empty_registry)
+    file = write(tmp_path / "b.jsonl", *crowd(101, address_protection=False))
+    first, *lines = await faults(empty_registry, file, mode=mode, dry_run=dry_run)
+    assert first.startswith(
+        "101 registrants, withheld until now, would become public, more than --max-newly-shown 100 allows"
+    )
+    assert lines == [
+        "newly shown: 101 registrants, withheld until now",
+        "  name of 101, withheld until now: address_protection",
+        f"  {', '.join(f'P{number:03}' for number in range(10))} and 91 more",
+    ]
+    assert (await contents(empty_registry), await shown_in_the_trail(empty_registry)) == (before, 0)
+    report = await load_files(empty_registry, file, mode=mode, dry_run=dry_run, max_newly_shown=101)
+    assert report.newly_shown.registrants == 101
+    assert (await contents(empty_registry) == before) is dry_run
+    assert await shown_in_the_trail(empty_registry) == (0 if dry_run else 101)
+
+
+async def test_domains_that_show_their_registrant(empty_registry: Database, tmp_path: Path) -> None:
+    """Who was behind suspended domains becomes public with a domain that is none, theirs or another's."""
+    suspended = DOMAIN | {"status": "deactivated"}
+    second = REGISTRANT | {"handle": "ANDEN-DK"}
+    files = write(
+        tmp_path / "a.jsonl",
+        REGISTRAR,
+        REGISTRANT,
+        suspended,
+        second,
+        DOMAIN | {"name": "andet.dk", "registrant": "ANDEN-DK"},
+    )
+    await load_files(empty_registry, files)
+    for record in (DOMAIN, suspended, DOMAIN | {"name": "andet.dk"}):
+        report = await load_files(empty_registry, write(tmp_path / "b.jsonl", record), max_newly_shown=1)
+        assert report.newly_shown.handles == ([] if record is suspended else ["NY-DK"])
+
+
+async def test_nobody_is_withheld_at_first(empty_registry: Database, tmp_path: Path) -> None:
+    """A first load shows nobody who was withheld before, and neither does what comes after the registrants."""
+    await load_files(empty_registry, write(tmp_path / "a.jsonl", *crowd(200)), max_newly_shown=0)
+    later = [DOMAIN | {"name": f"ny{number}.dk", "registrant": f"P{number:03}", "registrar": None} for number in range(200)]
+    assert (
+        await load_files(empty_registry, write(tmp_path / "b.jsonl", *later), max_newly_shown=0)
+    ).newly_shown.registrants == 0
+
+
+# --- who decided before ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", Mode)
+async def test_roles_end_with_the_registrant(empty_registry: Database, tmp_path: Path, mode: Mode) -> None:
+    """A role that was taken over on a domain ends when the domain goes to another registrant, with a row in the trail."""
+    second = REGISTRANT | {"handle": "ANDEN-DK"}
+    rest = [REGISTRAR, REGISTRANT, second, LINKED, ROLE]
+    await load_files(empty_registry, write(tmp_path / "a.jsonl", *rest, DOMAIN))
+    async with owner(empty_registry) as connection:
+        await take_over(connection, "REG-9", "domain:ny.dk")
+    same = await load_files(empty_registry, write(tmp_path / "b.jsonl", *rest, DOMAIN | {"vid": True}), mode=mode)
+    assert same.warnings == []
+    moved = await load_files(
+        empty_registry, write(tmp_path / "c.jsonl", *rest, DOMAIN | {"registrant": "ANDEN-DK"}), mode=mode
+    )
+    assert moved.warnings == [
+        "database: ended with the registrant of their domain, who is another now: 1 roles that were taken over"
+    ]
+    async with owner(empty_registry) as connection:
+        assert await connection.fetchval("SELECT count(*) FROM portal.taken_over_role") == 0
+    (entry,) = [entry for entry in await audited(empty_registry) if entry[4:6] == ("load", "domain:ny.dk")]
+    assert [json.loads(text) for text in entry[7:9]] == [
+        {"account": "REG-9", "roles": ["proxy"]},
+        {"account": "REG-9", "roles": []},
     ]
 
 
-@pytest.mark.parametrize(
-    ("registrant", "field", "said"),
-    [
-        (
-            REGISTRANT | {"cvr_locked": True, "cvr_form": 80, "vat_number": "99000007"},
-            "cvr_bankruptcy",
-            "a bankruptcy estate, whose email is withheld",
-        ),
-        (FOREIGN, "sole_proprietorship", "a sole proprietorship, whose email is withheld"),
-    ],
-)
-async def test_what_withheld_an_email_is_lifted(
-    database: Database, tmp_path: Path, registrant: Fields, field: str, said: str
-) -> None:
-    """A load that ends what withheld an email, be it by saying nothing of it, says so, once."""
-    withheld = write(tmp_path / "a.jsonl", registrant | {field: True})
-    await load_files(database, withheld)
-    for record in (registrant, registrant | {field: False}):
-        file = write(tmp_path / "b.jsonl", record)
-        assert (await load_files(database, file)).warnings == [
-            f"{file}:1: {field}: is lifted; in the database this registrant is {said}"
-        ]
-        assert (await load_files(database, file)).warnings == []
-        await load_files(database, withheld)
+async def test_unknown_forms(empty_registry: Database, tmp_path: Path) -> None:
+    """A CVR form that the table lacks is loaded, withheld, and told; the first 100 of them, and how many more."""
+    forms = [REGISTRANT | {"handle": f"R{number:03}", "cvr_form": 61 if number else 60} for number in range(151)]
+    file = write(tmp_path / "a.jsonl", *forms)
+    report = await load_files(empty_registry, file)
+    assert report.doubts[0] == f"{file}:2: cvr_form: is none that registry.cvr_form lists, with which the email is withheld"
+    assert (len(report.doubts), report.more) == (100, 50)
 
 
 async def test_nothing_is_lifted_that_was_decided_by_hand(database: Database, tmp_path: Path) -> None:
     """Where a classification by hand counts, a load that says otherwise than the one before lifts nothing."""
     await load_files(database, write(tmp_path / "a.jsonl", FOREIGN | {"sole_proprietorship": True}))
     await database.execute("UPDATE registry.registrant SET classified_by_hand = true WHERE handle = 'NY-DK'")
-    (warning,) = (await load_files(database, write(tmp_path / "b.jsonl", FOREIGN))).warnings
+    no = FOREIGN | {"sole_proprietorship": False}
+    (warning,) = (await load_files(database, write(tmp_path / "b.jsonl", no))).warnings
     assert warning.endswith("classified by hand: yes, which is kept and counts")
+    assert (await load_files(database, write(tmp_path / "c.jsonl", FOREIGN))).warnings == []
 
 
 async def test_doubtful_vat_numbers(database: Database, tmp_path: Path) -> None:
@@ -703,7 +910,7 @@ async def test_warnings_do_not_flood(database: Database, tmp_path: Path) -> None
     person = REGISTRANT | {"kind": "individual"}
     await load_files(database, write(tmp_path / "a.jsonl", person | {"address_protection": True}))
     doubtful = [FOREIGN | {"handle": f"R{number}", "vat_number": "SE1"} for number in range(1000)]
-    report = await load_files(database, write(tmp_path / "b.jsonl", *doubtful, person))
+    report = await load_files(database, write(tmp_path / "b.jsonl", *doubtful, person | {"address_protection": False}))
     assert (len(report.doubts), report.more, len(report.warnings)) == (100, 900, 1)
 
 

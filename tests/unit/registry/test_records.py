@@ -51,6 +51,7 @@ ROLE: Fields = {"type": "object_role", "holder": "ANNE-1", "role": "proxy", "obj
 OFFERED: Fields = {"type": "domain", "name": "eksempel.dk", "status": "offered_to_waiting_list"}
 
 LINE = "must be one line of text: not blank, without control characters, at most 255 characters"
+STREET_LINE = "must be one line of text without control characters, at most 255 characters"
 OPTIONAL = "must be one line of text without control characters, at most 255 characters, or null"
 URL = "url: must be a URL that begins with http:// or https://, at most 255 characters, or null"
 EMAIL = "must be one email address, at most 255 characters, or null"
@@ -88,6 +89,22 @@ def fault(text: bytes) -> str:
 # --- what a record becomes ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("base", [REGISTRANT, REGISTRAR])
+def test_blank_lines_of_a_street(base: Fields) -> None:
+    """A line of the street that is blank, or of invisible characters alone, is left out."""
+    assert parse(base, ("street", ["Vej 1", ""])).street == ["Vej 1"]
+    assert parse(base, ("street", ["\u200b", "Vej 1", " \ufe0f"])).street == ["Vej 1"]
+    assert parse(base, ("street", ["", " ", "\u3164"])).street == []
+
+
+def test_invisible_texts() -> None:
+    """A text of invisible characters alone is blank: not given, where that may be."""
+    invisible = "\u00ad\u200d\u2060\u3164\ufeff\U000e0020"
+    fields = ("postal_code", "city", "phone", "secondary_email", "vat_number")
+    assert parse(REGISTRANT | dict.fromkeys(fields, invisible)) == parse(REGISTRANT)
+    assert parse(REGISTRANT, ("name", f"{invisible}A")).name == f"{invisible}A"
+
+
 def test_registrar() -> None:
     """A registrar is a handle and a name; what its record leaves out is not given, and not public."""
     assert parse(REGISTRAR) == RegistrarRecord(handle="REG-1", name="Registrar ApS")
@@ -113,7 +130,7 @@ def test_registrar_in_full() -> None:
 
 
 def test_registrant_by_default() -> None:
-    """What a registrant's record leaves out is not given, not true, and an identity that is confirmed."""
+    """What a registrant's record leaves out is not given or not true; of the guards it is known that it says nothing."""
     assert parse(REGISTRANT)._asdict() == untyped(REGISTRANT) | {
         "street": (),
         "postal_code": None,
@@ -123,10 +140,10 @@ def test_registrant_by_default() -> None:
         "vat_number": None,
         "cvr_locked": False,
         "cvr_form": None,
-        "cvr_bankruptcy": False,
-        "sole_proprietorship": False,
-        "address_protection": False,
-        "id_confirmed": True,
+        "cvr_bankruptcy": None,
+        "sole_proprietorship": None,
+        "address_protection": None,
+        "id_confirmed": None,
         "id_status": None,
     }
 
@@ -261,8 +278,10 @@ def test_not_given(field: str, value: object) -> None:
         (REGISTRANT, [("country", "")], "country: must be two capital letters"),
         (REGISTRANT, [("email", "  ")], f"email: {LINE}"),
         (REGISTRANT, [("secondary_email", "a\tb")], f"secondary_email: {OPTIONAL}"),
-        (REGISTRANT, [("street", ["A", "B\r"])], f"street.1: {LINE}"),
-        (REGISTRANT, [("street", [" "])], f"street.0: {LINE}"),
+        (REGISTRANT, [("street", ["A", "B\r"])], f"street.1: {STREET_LINE}"),
+        (REGISTRANT, [("name", "\u200b\u3164 ")], f"name: {LINE}"),
+        (REGISTRANT, [("email", "\u2800\ufeff")], f"email: {LINE}"),
+        (REGISTRANT, [("name", "\U000e0061")], f"name: {LINE}"),
         (SWEDISH, [("cvr_locked", True)], "cvr_locked: only a registrant with country DK is locked to CVR"),
         (
             REGISTRANT,
@@ -471,7 +490,7 @@ def test_limits_are_inclusive() -> None:
         (REGISTRANT, [("street", [])], True),
         (REGISTRANT, [("street", ["A", "B", "C"])], True),
         (REGISTRANT, [("street", ["A", "B", "C", "D"])], False),
-        (REGISTRANT, [("street", [""])], False),
+        (REGISTRANT, [("street", [""])], True),
         (REGISTRANT, [("street", None)], False),
         (REGISTRANT, [("postal_code", "2300"), ("city", ""), ("phone", None)], True),
         (REGISTRANT, [("postal_code", 2300)], False),
