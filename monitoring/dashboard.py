@@ -36,6 +36,13 @@ PANELS: Final = (
     Panel("Emails shown and withheld", "reqps", "whoisd_emails", _BY.format("email, reason"), "{{email}}, {{reason}}"),
     Panel("Refusals by named network", "reqps", "whoisd_refusals", _BY.format("network"), "{{network}}"),
     Panel("Bans that began", "short", "whoisd_bans", _BY.format("scope"), "{{scope}}"),
+    Panel(
+        "Queries refused for a network's rate",
+        "reqps",
+        "whoisd_throttled",
+        'sum by (instance) (rate({}{{instance=~"$instance"}}[$__rate_interval]))',
+        "{{instance}}",
+    ),
     Panel("Bans in force", "short", "whoisd_bans_in_force", '{}{{instance=~"$instance"}}', "{{instance}} {{scope}}"),
     Panel("Open connections", "short", "whoisd_connections_open", '{}{{instance=~"$instance"}}', "{{instance}}"),
     Panel("Workers that accept", "short", "whoisd_workers", '{}{{instance=~"$instance"}}', "{{instance}}"),

@@ -34,7 +34,7 @@ from whoisd.answers.notices import PHRASES_FOR_FREE
 from whoisd.database.dsn import Dsn, parse_dsn
 from whoisd.errors import ConfigError, DsnError
 from whoisd.limits.counters import MOST_NAMED
-from whoisd.limits.keys import Network
+from whoisd.limits.keys import NAT64_LENGTHS, WELL_KNOWN_NAT64, Network
 from whoisd.limits.ledger import MOST_WORKERS, Allowance
 from whoisd.limits.sources import Named, Quotas
 
@@ -134,8 +134,21 @@ def _cidr(value: object) -> object:
         hint = f": {ip_network(value, strict=False)}" if "host bits" in str(error) else ""
         said = "has bits beyond its prefix; the network is" if hint else "must be a network, as in 192.0.2.0/24"
         raise ValueError(f"{said}{hint}") from None
-    if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED):
+    if isinstance(network, IPv6Network) and any(network.subnet_of(prefix) for prefix in (_MAPPED, WELL_KNOWN_NAT64)):
         raise ValueError("must be written as IPv4, which its addresses count as")
+    return network
+
+
+def _nat64(value: object) -> object:
+    if value == str(WELL_KNOWN_NAT64):
+        raise ValueError("is one without being named; leave it out")
+    network = _cidr(value)
+    if not isinstance(network, IPv6Network):
+        raise ValueError("must be an IPv6 network")  # noqa: TRY004 - pydantic takes a ValueError
+    if network.prefixlen not in NAT64_LENGTHS:
+        raise ValueError(f"must have {', '.join(map(str, NAT64_LENGTHS[:-1]))} or {NAT64_LENGTHS[-1]} bits (RFC 6052)")
+    if int(network.network_address) >> 56 & 0xFF:
+        raise ValueError("must have zeros in bits 64 to 71 (RFC 6052)")
     return network
 
 
@@ -165,6 +178,7 @@ def _one_line(value: str) -> str:
 
 
 Cidr = Annotated[Network, BeforeValidator(_cidr)]
+Nat64 = Annotated[IPv6Network, BeforeValidator(_nat64)]
 Url = Annotated[SecretStr, AfterValidator(_dsn)]
 Seconds = Annotated[float, BeforeValidator(_not_boolean), Field(ge=0.01, le=3600, allow_inf_nan=False)]
 Flag = Annotated[bool, BeforeValidator(_flag)]
@@ -237,9 +251,15 @@ class Limits(_Section):
     network_burst: Burst = Field(default=100, description="queries that such a network may ask at once")
     network_connections: Connections = Field(default=200, description="open connections of such a network")
 
+    nat64: tuple[Nat64, ...] = Field(
+        default=(),
+        description="prefixes of your own translators (RFC 6052), besides 64:ff9b::/96; an address in one counts as the IPv4"
+        " address in it",
+    )
+
     @model_validator(mode="after")
     def _leaves_room_for_neighbours(self) -> Self:
-        """Refuse what lets one source, within its own limits, bring a ban on the network around it."""
+        """Refuse what lets one source, within its own limits, use up what the network around it may ask."""
         for key in ("rate", "burst", "connections"):
             own, around = getattr(self, key), getattr(self, f"network_{key}")
             if around != "unlimited" and (own == "unlimited" or own > around):
@@ -345,6 +365,7 @@ class Settings(BaseSettings):
     def _agrees(self) -> Self:
         _check_listen(self.listen)
         _check_networks(self.network, self.server.max_connections)
+        _check_translated(self)
         return self
 
     @property
@@ -371,6 +392,7 @@ class Settings(BaseSettings):
                 Named(numbers[it.name], it.name, it.cidrs, _allowance(it.rate, it.burst), it.connections)
                 for it in self.network
             ),
+            nat64=limits.nat64,
         )
 
     @classmethod
@@ -414,6 +436,15 @@ def _check_networks(networks: Sequence[NamedNetwork], most: int) -> None:
         raise ValueError(
             f"network: connections add up to {kept}, which leaves others no room in server.max_connections ({most})"
         )
+
+
+def _check_translated(settings: Settings) -> None:
+    """Refuse a network that no client is in, for its addresses count as IPv4."""
+    named = [(f"network.{number}.cidrs", cidr) for number, it in enumerate(settings.network) for cidr in it.cidrs]
+    trusted = [(f"listen.{number}.trusted", cidr) for number, it in enumerate(settings.listen) for cidr in it.trusted]
+    for place, cidr in named + trusted:
+        if isinstance(cidr, IPv6Network) and any(cidr.subnet_of(prefix) for prefix in settings.limits.nat64):
+            raise ValueError(f"{place}: {cidr} is in limits.nat64, so write it as IPv4, which its addresses count as")
 
 
 def default_file() -> Path | None:

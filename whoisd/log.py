@@ -23,6 +23,8 @@ from whoisd.limits.sources import Client
 
 Logger = structlog.typing.FilteringBoundLogger
 
+MOST_DAYS: Final = 3660  # by which a key is advanced at once: no process sleeps for longer, and a clock may say anything
+
 # The event of each outcome, and so the verb: what became of the query.
 EVENTS: Final = {
     Outcome.FOUND: "query.answered",
@@ -190,8 +192,15 @@ class ClientNames:
         return blake2b(str(network).encode(), key=self._key, digest_size=8).hexdigest()
 
     def advance(self, today: date) -> bytes:
-        """Forget the keys of the days before; return that of today."""
-        for _ in range(today.toordinal() - self._day):
+        """Forget the keys of the days before; return that of today.
+
+        A clock that is set back over midnight goes on with the key of the later day. One that was further ahead is not
+        waited for: the days are counted from today again, with one key more.
+        """
+        ahead = today.toordinal() - self._day
+        if ahead in (-1, 0):
+            return self._key
+        for _ in range(min(ahead, MOST_DAYS) if ahead > 0 else 1):
             self._key = blake2b(self._key, digest_size=32, person=b"the next day").digest()
-            self._day += 1
+        self._day = today.toordinal()
         return self._key

@@ -294,7 +294,7 @@ def test_excess_of_a_source(site: Site, version: int) -> None:
 
 @pytest.mark.parametrize("version", ANY)
 def test_excess_of_a_network(site: Site, version: int) -> None:
-    """A network, an IPv4 /24 or IPv6 /48, is refused its ninth query and banned, all of it; another network is answered."""
+    """A network, an IPv4 /24 or IPv6 /48, is refused its ninth query and those behind it; another network is answered."""
     where = site.address(version)
     form, neighbour = NETWORKS[version]
     sources = [form.format(number) for number in range(1, 11)]
@@ -303,7 +303,7 @@ def test_excess_of_a_network(site: Site, version: int) -> None:
     assert outside == ["answered"] * 3
     assert site.outcomes(*sources[:8], count=8) == {FOUND: 8}
     assert site.outcomes(sources[8], count=1) == {("rate_exceeded", "network_rate"): 1}
-    assert site.outcomes(sources[9], count=1) == {("banned", "network_ban"): 1}
+    assert site.outcomes(sources[9], count=1) == {("rate_exceeded", "network_rate"): 1}
     assert site.outcomes(neighbour, count=3) == {FOUND: 3}
 
 

@@ -92,13 +92,13 @@ class Model:
     def charge(self, number: int, now: float) -> Refusal | None:
         source, network = both = self.buckets(number, now)
         limit = None
-        for bucket, name in ((source, Limit.SOURCE_BAN), (network, Limit.NETWORK_BAN)):
-            if bucket.left() and not limit:
-                limit = name
-        for bucket, name in ((source, Limit.SOURCE_RATE), (network, Limit.NETWORK_RATE)):
-            if bucket.tokens < 1 and not limit:
-                bucket.ban()
-                limit = name
+        if source.left():
+            limit = Limit.SOURCE_BAN
+        elif source.tokens < 1:
+            source.ban()
+            limit = Limit.SOURCE_RATE
+        elif network.tokens < 1:
+            limit = Limit.NETWORK_RATE
         if limit:
             return Refusal(limit, math.ceil(max(max(bucket.left(), bucket.wait()) for bucket in both)))
         for bucket in both:

@@ -32,6 +32,7 @@ VARIABLES: list[tuple[str, str, str, object]] = [
     ("WHOISD_LIMITS__NETWORK_RATE", "unlimited", "limits.network_rate", "unlimited"),
     ("WHOISD_LIMITS__NETWORK_BURST", "7", "limits.network_burst", 7),
     ("WHOISD_LIMITS__NETWORK_CONNECTIONS", "60", "limits.network_connections", 60),
+    ("WHOISD_LIMITS__NAT64", '["2001:db8:64::/96"]', "limits.nat64", (ip_network("2001:db8:64::/96"),)),
     (
         "WHOISD_NETWORK",
         '[{"name": "cert", "cidrs": ["192.0.2.0/28", "2001:db8::/48"], "rate": "unlimited", "connections": 3}]',
@@ -125,6 +126,7 @@ def test_defaults(file: Path) -> None:
         "network_rate": 10.0,
         "network_burst": 100,
         "network_connections": 200,
+        "nat64": (),
     }
     assert settings.network == ()
     assert settings.metrics.model_dump() == {"enabled": True, "host": "127.0.0.1", "port": 9043}
@@ -710,3 +712,52 @@ def test_default_file_that_cannot_be_read(file: Path, monkeypatch: pytest.Monkey
     file.symlink_to(file.with_name("gone.toml"))
     assert default_file() == file
     assert faults(None) == [f"{file}: cannot be read: No such file or directory"]
+
+
+@pytest.mark.parametrize(
+    "prefix", ["2001:db8::/32", "2001:db8::/40", "2001:db8::/48", "2001:db8::/56", "2001:db8::/64", "2001:db8::/96"]
+)
+def test_nat64(file: Path, prefix: str) -> None:
+    """Prefixes of the operator's own translators have one of the lengths that RFC 6052 admits."""
+    file.write_text(f"{GOOD}[limits]\nnat64 = ['{prefix}', '64:ff9b:1::/48']\n")
+    settings = load_settings(file)
+    assert settings.limits.nat64 == (ip_network(prefix), ip_network("64:ff9b:1::/48"))
+    assert settings.quotas({}).nat64 == settings.limits.nat64
+
+
+@pytest.mark.parametrize(
+    ("value", "fault"),
+    [
+        ("['2001:db8::/33']", "limits.nat64.0: must have 32, 40, 48, 56, 64 or 96 bits (RFC 6052)"),
+        ("['2001:db8::/128']", "limits.nat64.0: must have 32, 40, 48, 56, 64 or 96 bits (RFC 6052)"),
+        ("['2001:db8::/32', '::/0']", "limits.nat64.1: must have 32, 40, 48, 56, 64 or 96 bits (RFC 6052)"),
+        ("['2001:db8:0:0:100::/96']", "limits.nat64.0: must have zeros in bits 64 to 71 (RFC 6052)"),
+        ("['192.0.2.0/24']", "limits.nat64.0: must be an IPv6 network"),
+        ("['2001:db8::1/96']", f"limits.nat64.0: {HOST_BITS}: 2001:db8::/96"),
+        ("[7]", "limits.nat64.0: must be a network, as in 192.0.2.0/24 or 2001:db8::/48"),
+        ("['64:ff9b::/96']", "limits.nat64.0: is one without being named; leave it out"),
+        ("['::ffff:0:0/96']", "limits.nat64.0: must be written as IPv4, which its addresses count as"),
+    ],
+)
+def test_no_nat64(file: Path, value: str, fault: str) -> None:
+    """Any other prefix is refused by its place, with what is wrong."""
+    file.write_text(f"{GOOD}[limits]\nnat64 = {value}\n")
+    assert faults(file) == [f"{file}: {fault}"]
+
+
+@pytest.mark.parametrize(
+    ("section", "fault"),
+    [
+        ("[[network]]\nname = 'a'\nrate = 1\ncidrs = ['2001:db8:64::/112']\n", "network.0.cidrs: 2001:db8:64::/112"),
+        (
+            "[[listen]]\nhost = '::'\nproxy = true\ntrusted = ['10.0.0.0/8', '2001:db8:64::1/128']\n",
+            "listen.0.trusted: 2001:db8:64::1/128",
+        ),
+    ],
+)
+def test_a_network_in_which_no_client_is(file: Path, section: str, fault: str) -> None:
+    """A network within a prefix of NAT64 matches nobody, for they count as IPv4: it is refused, and named."""
+    file.write_text(f"{GOOD}[limits]\nnat64 = ['2001:db8:64::/96']\n{section}")
+    assert faults(file) == [f"{file}: {fault} is in limits.nat64, so write it as IPv4, which its addresses count as"]
+    file.write_text(f"{GOOD}{section}")
+    load_settings(file)

@@ -280,3 +280,13 @@ def test_a_clock_set_back_over_midnight() -> None:
     tomorrow = names.name(CLIENT, DAY + timedelta(1))
     assert names.name(CLIENT, DAY) == tomorrow
     assert names.name(CLIENT, DAY + timedelta(1)) == tomorrow
+
+
+@pytest.mark.parametrize("ahead", [2, 30, 400, 5_000, 2_900_000])
+def test_a_clock_that_was_far_ahead(ahead: int) -> None:
+    """A clock that was days ahead and came back is not waited for: the key changes then, and daily as before."""
+    names = ClientNames("hash", KEY, DAY)
+    called = [names.name(CLIENT, DAY), names.name(CLIENT, DAY + timedelta(ahead))]
+    called += [names.name(CLIENT, DAY + timedelta(days)) for days in range(10)]
+    assert len({*called}) == len(called)
+    assert names.name(CLIENT, DAY + timedelta(9)) == called[-1]

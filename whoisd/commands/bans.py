@@ -1,4 +1,4 @@
-"""The commands on the bans of the running server."""
+"""The commands on the bans of the running server, and on the networks that it throttles."""
 
 import math
 from pathlib import Path
@@ -7,9 +7,10 @@ from time import time
 import click
 
 from whoisd.commands.terminal import command, config_option
-from whoisd.config import load_settings
+from whoisd.config import Settings, load_settings
 from whoisd.errors import WhoisdError
-from whoisd.limits.keys import around, keys_of
+from whoisd.limits.keys import NETWORK, Key, around, keys_of
+from whoisd.limits.ledger import Allowance, Ledger
 from whoisd.limits.memory import open_ledger
 
 
@@ -22,16 +23,21 @@ def bans_commands() -> None:
 @config_option
 @command
 def list_bans(file: Path | None) -> None:
-    """List the bans in force: source or network, seconds that remain, and how many it had with this one.
+    """List the bans in force: source, seconds that remain, and how many it had with this one.
 
-    After a further one it would be banned for longer; an hour without a ban makes one of them forgotten.
+    The next ban would be longer; an hour without a ban makes one of them forgotten. A network that has used up its rate
+    follows as throttled, with the seconds until a query from it is answered again: it is never banned.
     """
-    ledger = open_ledger(load_settings(file).limits.file, create=False)
-    found = sorted(ledger.bans(time()), key=lambda ban: ban.remaining, reverse=True)
-    for ban in found:
-        click.echo(f"{ban.key.text():<43}  {math.ceil(ban.remaining):>6} s  {ban.number}")
-    if not found:
+    settings = load_settings(file)
+    ledger = open_ledger(settings.limits.file, create=False)
+    now = ledger.time(time())
+    bans = sorted(ledger.bans(now), key=lambda ban: ban.remaining, reverse=True)
+    for ban in bans:
+        click.echo(_line(ban.key, ban.remaining, str(ban.number)))
+    if not bans:
         click.echo("No ban is in force.")
+    for key, wait in sorted(ledger.throttled(_of_networks(settings), now), key=lambda it: it[1], reverse=True):
+        click.echo(_line(key, wait, "throttled"))
 
 
 @bans_commands.command("lift")
@@ -41,16 +47,39 @@ def list_bans(file: Path | None) -> None:
 def lift_ban(file: Path | None, source: str) -> None:
     """Lift a ban, at once on all workers, and forget what went before it.
 
-    SOURCE is an address (its ban, and that of its IPv6 /64) or a network as `list` shows it.
+    SOURCE is an address (its ban, and that of its IPv6 /64), or a network as `list` shows it, which may then ask its burst
+    again.
     """
-    keys = keys_of(source)
-    ledger = open_ledger(load_settings(file).limits.file, create=False)
-    now = time()
-    lifted = [key for key in keys if ledger.lift(key, now)]
-    for key in lifted:
+    settings = load_settings(file)
+    keys = keys_of(source, settings.limits.nat64)
+    ledger = open_ledger(settings.limits.file, create=False)
+    now = ledger.time(time())
+    allowance = _of_networks(settings)
+    held = [key for key in keys if _is_held(ledger, key, allowance, now)]
+    for key in keys:
+        ledger.lift(key, now)
+    for key in held:
         click.echo(f"lifted: {key.text()}")
     for key in around(keys):
-        if ledger.ban_of(key, now):
-            click.echo(f"its network is banned too: whoisd bans lift {key.text()}", err=True)
-    if not lifted:
-        raise WhoisdError(f"{source}: is not banned")
+        if _is_held(ledger, key, allowance, now):
+            click.echo(f"its network is throttled: whoisd bans lift {key.text()}", err=True)
+    if not held:
+        raise WhoisdError(f"{source}: is not {'throttled' if _is_network(keys[0]) else 'banned'}")
+
+
+def _line(key: Key, seconds: float, what: str) -> str:
+    return f"{key.text():<43}  {math.ceil(seconds):>6} s  {what}"
+
+
+def _of_networks(settings: Settings) -> Allowance:
+    """Return the allowance of networks that have no name."""
+    return settings.quotas({it.name: number for number, it in enumerate(settings.network)}).network
+
+
+def _is_network(key: Key) -> bool:
+    return key.scope in NETWORK.values()
+
+
+def _is_held(ledger: Ledger, key: Key, allowance: Allowance, now: float) -> bool:
+    """Whether a source is banned, or a network throttled."""
+    return (ledger.wait(key, allowance, now) if _is_network(key) else ledger.ban_of(key, now)) > 0

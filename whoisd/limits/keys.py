@@ -4,7 +4,12 @@
     network         what lies around a source: IPv4 /24 or IPv6 /48
     named network   a network that the operator named; a source in one is counted apart from all others
 
-An IPv4-mapped IPv6 address is that IPv4 address.
+An IPv6 address into which a translator wrote an IPv4 address is that IPv4 address: a client that has IPv4 is behind it, and
+all of these would be one source, for they share a /64. Those are IPv4-mapped addresses, which the system itself makes; the
+well-known prefix of NAT64, 64:ff9b::/96; and the prefixes that an operator names (RFC 6052).
+
+An address of a tunnel is an IPv6 address like any other. 6to4 (2002::/16) gives each IPv4 address a /48 of its own, which is
+the network that is counted here; Teredo is out of service; and in both the client is at the IPv6 address, and not behind it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,6 +21,10 @@ from whoisd.errors import SourceError
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
+
+
+WELL_KNOWN_NAT64: Final = IPv6Network("64:ff9b::/96")
+NAT64_LENGTHS: Final = (32, 40, 48, 56, 64, 96)  # bits that a prefix may have (RFC 6052 section 2.2)
 
 
 class Scope(IntEnum):
@@ -63,21 +72,44 @@ class Key(NamedTuple):
         return str(self.network()).removesuffix("/32")
 
 
+def counted_as(address: Address, nat64: Sequence[IPv6Network] = ()) -> Address:
+    """Return the IPv4 address that a translator wrote into an address; any other address as it is.
+
+    `nat64` are the operator's own prefixes, each of one of `NAT64_LENGTHS`.
+    """
+    if isinstance(address, IPv4Address):
+        return address
+    if address.ipv4_mapped:
+        return address.ipv4_mapped
+    for prefix in (WELL_KNOWN_NAT64, *nat64):
+        if address in prefix:
+            return _embedded(address, prefix.prefixlen)
+    return address
+
+
+def _embedded(address: IPv6Address, length: int) -> IPv4Address:
+    """Return the IPv4 address behind a prefix of so many bits. Bits 64 to 71 are reserved, and no part of it."""
+    number = int(address)
+    unreserved = number >> 64 << 56 | number & (1 << 56) - 1
+    before = length if length <= 64 else length - 8  # noqa: PLR2004 - bits
+    return IPv4Address(unreserved >> 120 - 32 - before & 0xFFFFFFFF)
+
+
 def key_of(address: Address, kind: Mapping[int, Scope]) -> Key:
     """Return the key of an address, as a `SOURCE`, as the `NETWORK` around it, or as a source in a `NAMED` network."""
     scope = kind[address.version]
     return Key(scope, int(address) >> address.max_prefixlen - PREFIX[scope])
 
 
-def keys_of(text: str) -> list[Key]:
+def keys_of(text: str, nat64: Sequence[IPv6Network] = ()) -> list[Key]:
     """Return what an operator means by an address, or by a network of a length that is counted. Raises `SourceError`."""
     try:
         network = ip_network(text)
     except ValueError:
         raise SourceError(f"{text}: is neither an address nor a network") from None
     address = network.network_address
-    if isinstance(address, IPv6Address) and address.ipv4_mapped:
-        raise SourceError(f"{text}: is counted as {address.ipv4_mapped}")
+    if (counted := counted_as(address, nat64)) != address:
+        raise SourceError(f"{text}: is counted as {counted}")
     alone = network.prefixlen == network.max_prefixlen
     kinds = [
         kind

@@ -2,8 +2,11 @@
 
 It is of a fixed size, however many sources come: where it is full, what matters for the shortest time gives way. There is
 no lock: two workers that judge one source in the same microsecond may admit a query too many, and one that the system holds
-up in just that microsecond may undo what others charged meanwhile, but no ban that they began. Time is an argument, in
-seconds since 1970, so that what outlives a reboot still means something.
+up in just that microsecond may undo what others charged meanwhile, but no ban that they began.
+
+Time is an argument, in seconds since 1970, so that what outlives a reboot still means something. A clock can be set back,
+and then every moment in the table lies too far ahead: a query of a second ago would count as excess. `Ledger.time` makes a
+clock of it that never goes back; and a moment that lies further ahead than rates and bans can put one counts as past.
 """
 
 from collections.abc import Iterator
@@ -11,13 +14,13 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 from zlib import crc32
 
-from whoisd.limits.keys import Key, Scope
+from whoisd.limits.keys import NETWORK, Key, Scope
 
 BANS: Final = (60.0, 600.0, 3600.0, 86400.0)  # seconds of the first, second, third ban, and of each one after
 FORGIVEN_AFTER: Final = 3600.0  # seconds without a ban after which one of those that went before is forgotten
 _REMEMBERED: Final = BANS[-1] + len(BANS) * FORGIVEN_AFTER  # seconds from the beginning of a ban until all is forgotten
 
-HEADER: Final = 64  # bytes before the first entry: magic, number of entries, the hash's two secrets
+HEADER: Final = 64  # bytes before the first entry: eight cells, of which two are free
 ENTRY: Final = 32  # bytes: four cells
 ENTRIES: Final = 1 << 17
 MOST_WORKERS: Final = 128
@@ -25,9 +28,18 @@ _MAGIC: Final = int.from_bytes(b"whoisd-1", "little")
 _WAYS: Final = 8  # entries that a key may be in
 _ROUNDING: Final = 1e-6  # seconds: what is left of a moment that has come, in numbers of this size
 _HELD_UP: Final = 1.0  # seconds: a worker may be held up so long between reading the clock and looking here
+_STEP: Final = 0.1  # seconds by which a clock must fall behind to have been set back; ntpd slews what is less than 0.128
+_MOST_TIME: Final = 2.0**40  # seconds since 1970 that no clock shows
+
+# The cells of the header: what tells a ledger from other files, the number of entries, the secret's two numbers, the latest
+# moment that was seen, and by how many seconds the table's time is ahead of the clock. The last two are moments.
+_MAGIC_AT, _ENTRIES_AT, _FACTOR_AT, _SALT_AT, _LATEST_AT, _SHIFT_AT = range(6)
+_FAMILY: Final = b"whoisd-"  # how the magic of every release begins; a digit follows
 
 # The parts of an entry's state: the key's scope, the number of its bans, and the mark of the allowance that it used.
 _SCOPE: Final = 0xFF
+_NETWORKS: Final = frozenset(NETWORK.values())
+_BANNED: Final = frozenset(Scope) - _NETWORKS
 _BANS_AT: Final = 8
 _MARK_AT: Final = 16
 
@@ -111,31 +123,59 @@ class Ledger:
     Whoever asks once gives a key; whoever asks again and again about the same one has its `place` worked out once.
     """
 
-    __slots__ = ("_bits", "_ends", "_full", "_prefixes", "_states", "secret")
+    __slots__ = ("_bits", "_clock", "_ends", "_full", "_prefixes", "_states", "secret")
 
     def __init__(self, memory: memoryview) -> None:
         header = memory[:HEADER].cast("Q")
         numbers, moments = memory[HEADER:].cast("Q"), memory[HEADER:].cast("d")
         self._prefixes, self._states = numbers[0::4], numbers[1::4]
         self._full, self._ends = moments[2::4], moments[3::4]
-        self.secret = Secret(header[2], header[3])
-        self._bits = (header[1] // _WAYS).bit_length() - 1
+        self._clock = memory[:HEADER].cast("d")
+        self.secret = Secret(header[_FACTOR_AT], header[_SALT_AT])
+        self._bits = (header[_ENTRIES_AT] // _WAYS).bit_length() - 1
 
     @staticmethod
     def is_valid(memory: memoryview) -> bool:
         """Whether memory holds a ledger."""
         if len(memory) <= HEADER or len(memory) % 8:
             return False
-        header = memory[:HEADER].cast("Q")
-        return header[0] == _MAGIC and header[1] * ENTRY + HEADER == len(memory)
+        header, clock = memory[:HEADER].cast("Q"), memory[:HEADER].cast("d")
+        return (
+            header[_MAGIC_AT] == _MAGIC
+            and header[_ENTRIES_AT] * ENTRY + HEADER == len(memory)
+            and 0 <= clock[_LATEST_AT] < _MOST_TIME
+            and 0 <= clock[_SHIFT_AT] < _MOST_TIME
+        )
+
+    @staticmethod
+    def is_header(head: bytes) -> bool:
+        """Whether a file that begins so was made as a ledger, by whatever release: no other file has all of this."""
+        if len(head) < HEADER or not head.startswith(_FAMILY) or not head[len(_FAMILY) : len(_FAMILY) + 1].isdigit():
+            return False
+        header = memoryview(head)[:HEADER].cast("Q")
+        return header[_ENTRIES_AT].bit_count() == 1 and header[_FACTOR_AT] % 2 == 1
 
     @staticmethod
     def format(memory: memoryview, secret: Secret) -> None:
         """Make memory (all zero) an empty ledger, with a secret of its own, so that nobody can aim at an entry."""
         header = memory[:HEADER].cast("Q")
-        header[1] = (len(memory) - HEADER) // ENTRY
-        header[2], header[3] = secret
-        header[0] = _MAGIC
+        header[_ENTRIES_AT] = (len(memory) - HEADER) // ENTRY
+        header[_FACTOR_AT], header[_SALT_AT] = secret
+        header[_MAGIC_AT] = _MAGIC
+
+    def time(self, now: float) -> float:
+        """Return the time by which this table counts: the clock's, but it goes on from the latest when that is set back.
+
+        It is then ahead of the clock by as much, in every process that has the table, and after a restart.
+        """
+        clock = self._clock
+        moment, latest = now + clock[_SHIFT_AT], clock[_LATEST_AT]
+        if moment > latest:
+            clock[_LATEST_AT] = moment
+        elif latest - moment > _STEP:
+            clock[_SHIFT_AT] = latest - now
+            return latest
+        return moment
 
     def place(self, key: Key) -> Place:
         """Work out where a key is kept."""
@@ -154,10 +194,7 @@ class Ledger:
     def wait(self, whom: Key | Place, allowance: Allowance, now: float) -> float:
         """Return how many seconds a key must wait for its next query to be within the allowance; 0 when it is now."""
         at = self._find(whom)
-        if at < 0:
-            return 0.0
-        wait = self._debt(at, allowance, now) - (allowance.burst - 1) / allowance.rate
-        return wait if wait > _ROUNDING else 0.0
+        return self._wait(at, allowance, now) if at >= 0 else 0.0
 
     def charge(self, whom: Key | Place, allowance: Allowance, now: float) -> None:
         """Take one query from a key's allowance."""
@@ -190,10 +227,16 @@ class Ledger:
         return seconds
 
     def bans(self, now: float) -> Iterator[Ban]:
-        """Return the bans that are in force, in no order."""
+        """Return the bans that are in force, in no order; of sources: a network is never banned, though 0.2.0 wrote some."""
         for at, end in enumerate(self._ends):
-            if end > now and (remaining := self._left(at, now)) and (key := self._key(at)):
-                yield Ban(key, remaining, self._bans(at))
+            if end > now and (scope := self._states[at] & _SCOPE) in _BANNED and (remaining := self._left(at, now)):
+                yield Ban(Key(Scope(scope), self._prefixes[at]), remaining, self._bans(at))
+
+    def throttled(self, allowance: Allowance, now: float) -> Iterator[tuple[Key, float]]:
+        """Return the networks that have used up their allowance, each with the seconds until its next query is within it."""
+        for at, full in enumerate(self._full):
+            if full > now and (scope := self._states[at] & _SCOPE) in _NETWORKS and (wait := self._wait(at, allowance, now)):
+                yield Key(Scope(scope), self._prefixes[at]), wait
 
     def lift(self, whom: Key | Place, now: float) -> bool:
         """End a ban and forget those before it, and the excess; return whether there was one in force."""
@@ -242,6 +285,10 @@ class Ledger:
         """Return for how many seconds more an allowance will not be full."""
         return _ahead(self._full[at], now, _longest(allowance)) if self._states[at] >> _MARK_AT == allowance.mark else 0.0
 
+    def _wait(self, at: int, allowance: Allowance, now: float) -> float:
+        wait = self._debt(at, allowance, now) - (allowance.burst - 1) / allowance.rate
+        return wait if wait > _ROUNDING else 0.0
+
     def _bans(self, at: int) -> int:
         return self._states[at] >> _BANS_AT & 0xFF
 
@@ -261,7 +308,3 @@ class Ledger:
         """Return how many bans of an entry are not yet forgotten."""
         forgiven = int(max(0.0, now - self._ends[at]) // FORGIVEN_AFTER)
         return max(0, self._bans(at) - forgiven)
-
-    def _key(self, at: int) -> Key | None:
-        scope = self._states[at] & _SCOPE
-        return Key(Scope(scope), self._prefixes[at]) if scope else None

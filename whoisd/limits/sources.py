@@ -1,8 +1,12 @@
 """Who may ask now: the rate of each source, the bans that excess brings, and the connections that are open.
 
-A source has an allowance of queries, and so has the network around it, so that changing addresses does not help. A network
-that the operator has named has limits of its own instead of both. Rates and bans are in a `Ledger`, open connections in
-`Counters`; `Sources` asks both under the limits in force. Time is an argument.
+A source has an allowance of queries, and so has the network around it, so that changing addresses does not help. A source
+that exceeds its own is banned. A network that exceeds its own is throttled: its next query is answered as soon as the rate
+allows, for those who share it are not to blame for each other. A network that the operator has named has limits of its own
+instead of both.
+
+Rates and bans are in a `Ledger`, open connections in `Counters`; `Sources` asks both under the limits in force. Time is an
+argument. A query needs no connection: whoever serves in another way asks `client` and `charge`, and no more.
 """
 
 import math
@@ -10,11 +14,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
-from ipaddress import IPv6Address, ip_address
+from ipaddress import IPv6Network, ip_address
 from typing import Final, NamedTuple
 
 from whoisd.limits.counters import Counters
-from whoisd.limits.keys import NAMED, NETWORK, SOURCE, Address, Key, Network, key_of
+from whoisd.limits.keys import NAMED, NETWORK, SOURCE, Address, Key, Network, counted_as, key_of
 from whoisd.limits.ledger import Allowance, Ledger, Place
 
 CONNECTIONS_RETRY: Final = 5  # seconds, as told to a client refused for the number of open connections
@@ -26,7 +30,6 @@ class Limit(StrEnum):
     SOURCE_RATE = "source_rate"
     NETWORK_RATE = "network_rate"
     SOURCE_BAN = "source_ban"
-    NETWORK_BAN = "network_ban"
     SOURCE_CONNECTIONS = "source_connections"
     NETWORK_CONNECTIONS = "network_connections"
     ALL_CONNECTIONS = "all_connections"
@@ -63,6 +66,7 @@ class Quotas:
     network_connections: int
     connections: int
     named: tuple[Named, ...] = ()
+    nat64: tuple[IPv6Network, ...] = ()  # the operator's own prefixes, see `counted_as`
 
     @property
     def unnamed_connections(self) -> int:
@@ -71,13 +75,16 @@ class Quotas:
 
 
 class Rate(NamedTuple):
-    """A rate that a client is held to, where the ledger keeps it, and what a refusal for it is called."""
+    """A rate that a client is held to, where the ledger keeps it, and what refusals for it are called.
+
+    Excess brings no ban where there is no word for one.
+    """
 
     key: Key
     place: Place
     allowance: Allowance
     excess: Limit
-    ban: Limit
+    ban: Limit | None
 
 
 class Cap(NamedTuple):
@@ -114,7 +121,7 @@ class Sources:
 
     def connect(self, client: Client, now: float) -> Refusal | None:
         """Count a connection in, unless its client is banned or one of its numbers is reached."""
-        if refusal := self._banned(client, now):
+        if client.rates and (refusal := self._banned(client, self._ledger.time(now))):
             return refusal
         for cap in client.caps:
             if self._open.count(cap.slot) >= cap.most:
@@ -129,15 +136,20 @@ class Sources:
             self._open.add(cap.slot, -1)
 
     def charge(self, client: Client, now: float) -> Refusal | None:
-        """Take a query from the client's allowances, or refuse it: excess brings a ban, which a try does not lengthen."""
+        """Take a query from the client's allowances, or refuse it; a source's excess brings a ban, which no try prolongs."""
+        if not client.rates:
+            return None
+        ledger = self._ledger
+        now = ledger.time(now)
         if refusal := self._banned(client, now):
             return refusal
         for rate in client.rates:
-            if self._ledger.wait(rate.place, rate.allowance, now):
-                self._ledger.ban(rate.place, now)
+            if ledger.wait(rate.place, rate.allowance, now):
+                if rate.ban:
+                    ledger.ban(rate.place, now)
                 return Refusal(rate.excess, self._retry_after(client, now))
         for rate in client.rates:
-            self._ledger.charge(rate.place, rate.allowance, now)
+            ledger.charge(rate.place, rate.allowance, now)
         return None
 
     def refund(self, client: Client) -> None:
@@ -147,23 +159,27 @@ class Sources:
 
     def _banned(self, client: Client, now: float) -> Refusal | None:
         for rate in client.rates:
-            if self._ledger.ban_of(rate.place, now):
+            if rate.ban and self._ledger.ban_of(rate.place, now):
                 return Refusal(rate.ban, self._retry_after(client, now))
         return None
 
     def _retry_after(self, client: Client, now: float) -> int:
-        """Return after how many seconds no ban holds the client any more, and none of its allowances would bring one."""
-        ledger = self._ledger
-        waits = ((ledger.ban_to_tell(it.place, now), ledger.wait(it.place, it.allowance, now)) for it in client.rates)
-        return math.ceil(max(map(max, waits)))
+        """Return after how many seconds no ban holds the client, and each of its allowances has room for a query."""
+        return math.ceil(max(self._seconds(rate, now) for rate in client.rates))
+
+    def _seconds(self, rate: Rate, now: float) -> float:
+        wait = self._ledger.wait(rate.place, rate.allowance, now)
+        return max(wait, self._ledger.ban_to_tell(rate.place, now)) if rate.ban else wait
 
     def _peer(self, text: str) -> Client:
-        """Return a client by its address as the system writes it: with a zone maybe, and IPv4 maybe mapped into IPv6."""
-        address = ip_address(text.partition("%")[0])
-        return self.client(address.ipv4_mapped or address if isinstance(address, IPv6Address) else address)
+        """Return a client by its address as the system writes it, maybe with a zone."""
+        return self.client(ip_address(text.partition("%")[0]))
 
     def _client(self, address: Address) -> Client:
-        """Return a client by its address. An IPv4-mapped address is to be given as IPv4."""
+        """Return a client by its address; of one that a translator made, the client with the IPv4 address in it."""
+        counted = counted_as(address, self._quotas.nat64)
+        if counted != address:
+            return self.client(counted)
         position = self._position(address)
         return self._unnamed(address) if position is None else self._in_network(address, position)
 
@@ -173,7 +189,7 @@ class Sources:
         network = key_of(address, NETWORK)
         rates = (
             Rate(source, place(source), quotas.source, Limit.SOURCE_RATE, Limit.SOURCE_BAN),
-            Rate(network, place(network), quotas.network, Limit.NETWORK_RATE, Limit.NETWORK_BAN),
+            Rate(network, place(network), quotas.network, Limit.NETWORK_RATE, None),
         )
         caps = (
             Cap(slot(source), quotas.source_connections, Limit.SOURCE_CONNECTIONS),

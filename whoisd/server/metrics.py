@@ -57,8 +57,9 @@ _EMAILS: Final = {reason: _cells.take() for reason in Reason}
 _BATCHES: Final = _cells.take(len(NAMES) + 1)
 _BATCHED: Final = _cells.take()
 _REFUSALS: Final = _cells.take(MOST_NAMED + 1)
-_BANS: Final = {"source": _cells.take(), "network": _cells.take()}
-_BEGINS: Final = {Limit.SOURCE_RATE: "source", Limit.NETWORK_RATE: "network"}  # what excess bans
+_BANS: Final = {"source": _cells.take()}
+_THROTTLED: Final = _cells.take()
+_EXCESS: Final = {Limit.SOURCE_RATE: _BANS["source"], Limit.NETWORK_RATE: _THROTTLED}  # what excess is counted as
 _LOST_LINES: Final = _cells.take()
 _OPEN: Final = _cells.take()
 _ALIVE: Final = _cells.take()
@@ -96,10 +97,10 @@ class Tally:
         self._cells[_BATCHED] += names
 
     def refusal(self, limit: Limit, network: int | None) -> None:
-        """Count a client that was refused, by the number of its named network; and the ban, where this brought one."""
+        """Count a client that was refused, by the number of its named network; and what excess came to, a ban or a wait."""
         self._cells[_REFUSALS + (MOST_NAMED if network is None else network)] += 1
-        if limit in _BEGINS:
-            self._cells[_BANS[_BEGINS[limit]]] += 1
+        if limit in _EXCESS:
+            self._cells[_EXCESS[limit]] += 1
 
     def lost_line(self) -> None:
         """Count a line of the log that could not be written."""
@@ -186,7 +187,7 @@ class Findings(NamedTuple):
     """What is found out when Prometheus asks, rather than counted."""
 
     workers: int
-    bans: Mapping[str, int]  # in force, by scope: source, network
+    bans: Mapping[str, int]  # in force, by scope: source; a network is never banned
     data_age: float | None  # seconds; None when the database does not answer
     networks: Mapping[str, int]  # number of each named network, by its name
 
@@ -262,6 +263,9 @@ class BoardCollector(Collector):
             "Bans that began.",
             ("scope",),
             {(scope,): self._board.total(cell) for scope, cell in _BANS.items()},
+        )
+        yield _counter(
+            "whoisd_throttled", "Queries refused for the rate of a network.", (), {(): self._board.total(_THROTTLED)}
         )
         yield _gauge(
             "whoisd_bans_in_force",

@@ -12,7 +12,6 @@ import asyncio
 import signal
 import socket
 import threading
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -29,7 +28,6 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from whoisd.database.store import Store
 from whoisd.errors import StoreError, whereabouts
-from whoisd.limits.keys import NETWORK
 from whoisd.limits.ledger import Ledger
 from whoisd.server.metrics import Board, BoardCollector, Findings
 
@@ -71,7 +69,7 @@ class Watch:
             age: float | None = self.data_age()
         except StoreError:
             age = None
-        bans = Counter("network" if ban.key.scope in NETWORK.values() else "source" for ban in self.ledger.bans(time()))
+        bans = {"source": sum(1 for _ in self.ledger.bans(self.ledger.time(time())))}
         return Findings(self.workers(), bans, age, self.networks)
 
 

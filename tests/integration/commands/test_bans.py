@@ -16,6 +16,17 @@ QUERY: Final = b"eksempel.dk\r\n"
 REFUSED: Final = b"WHOIS LIMIT EXCEEDED. Too many requests, try again later.\r\n# Too many connections. Retry after "
 BURST: Final = 3
 WORKERS: Final = 3
+LIMITS: Final = {
+    "WHOISD_LIMITS__RATE": "0.001",
+    "WHOISD_LIMITS__BURST": str(BURST),
+    "WHOISD_LIMITS__NETWORK_RATE": "0.001",
+    "WHOISD_LIMITS__NETWORK_BURST": str(2 * BURST),
+}
+
+NOT_THERE: Final = (
+    "is not there; no server runs with this configuration, or somebody removed the file of one that does, which makes it"
+    " anew when it is restarted"
+)
 
 _numbers = count(1)
 
@@ -32,14 +43,11 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(sandbox_database: Database, file: Path) -> Iterator[Service]:
-    """A server of several workers that bans a source at its fourth query, and its network at the seventh of it."""
+    """A server of several workers that bans a source at its fourth query, and throttles its network at the seventh of it."""
     settings = {
         "WHOISD_SERVER__WORKERS": str(WORKERS),
         "WHOISD_LIMITS__FILE": str(file),
-        "WHOISD_LIMITS__RATE": "0.001",
-        "WHOISD_LIMITS__BURST": str(BURST),
-        "WHOISD_LIMITS__NETWORK_RATE": "0.001",
-        "WHOISD_LIMITS__NETWORK_BURST": str(2 * BURST),
+        **LIMITS,
         "WHOISD_LISTEN": json.dumps([{"host": "127.0.0.1", "port": 0}, {"host": "::1", "port": 0}]),
         "WHOISD_NETWORK": json.dumps([{"name": "probes", "cidrs": ["127.4.0.0/16"], "rate": 0.001, "burst": 2}]),
     }
@@ -51,7 +59,7 @@ def bans(file: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return run_whoisd(
         "bans",
         *arguments,
-        settings={"WHOISD_LIMITS__FILE": str(file), "WHOISD_DATABASE__DSN": "postgresql://nobody@/nothing"},
+        settings={**LIMITS, "WHOISD_LIMITS__FILE": str(file), "WHOISD_DATABASE__DSN": "postgresql://nobody@/nothing"},
     )
 
 
@@ -59,7 +67,7 @@ def listed(file: Path) -> dict[str, tuple[int, int]]:
     """The bans that are shown: seconds that remain and the number of bans, by source or network."""
     said = bans(file, "list")
     assert (said.returncode, said.stderr) == (0, "")
-    rows = [line.split() for line in said.stdout.splitlines() if " s " in line]
+    rows = [line.split() for line in said.stdout.splitlines() if " s " in line and "throttled" not in line]
     return {source: (int(seconds), int(number)) for source, seconds, _, number in rows}
 
 
@@ -101,17 +109,20 @@ def test_lifted_ban_does_not_count(server: Service, file: Path) -> None:
 
 
 def test_network_is_lifted_by_itself(server: Service, file: Path) -> None:
-    """The ban of a network is shown as the network; who lifts a source in it is told so, and lifts it by its own text."""
+    """A throttled network is shown as that; who lifts a source in it is told so, and gives it its burst by its own text."""
     around = network()
     sources = [f"{around}.{number}" for number in (1, 2, 3)]
     for source in sources[:2]:
         assert all(answered(server, source, BURST))
     assert answered(server, sources[2], 3) == [False] * 3
-    assert [*listed(file)].count(f"{around}.0/24") == 1
+    line = next(line for line in bans(file, "list").stdout.splitlines() if f"{around}.0/24" in line)
+    assert line.split()[2:] == ["s", "throttled"]
+    assert 900 < int(line.split()[1]) <= 1000
+    assert sources[2] not in listed(file)
     lifted = bans(file, "lift", sources[2])
     assert (lifted.returncode, lifted.stdout) == (1, "")
     assert lifted.stderr.splitlines() == [
-        f"its network is banned too: whoisd bans lift {around}.0/24",
+        f"its network is throttled: whoisd bans lift {around}.0/24",
         f"whoisd: {sources[2]}: is not banned",
     ]
     assert not any(answered(server, sources[2], 3))
@@ -173,5 +184,5 @@ def test_without_a_server(tmp_path: Path) -> None:
     for arguments in (["list"], ["lift", "192.0.2.1"]):
         said = bans(file, *arguments)
         assert (said.returncode, said.stdout) == (2, "")
-        assert said.stderr == f"whoisd: limits.file: {file}: is not there; no server runs with this configuration\n"
+        assert said.stderr == f"whoisd: limits.file: {file}: {NOT_THERE}\n"
     assert list(tmp_path.iterdir()) == []

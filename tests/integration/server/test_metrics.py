@@ -114,8 +114,9 @@ def test_figures_add_up(sandbox_database: Database) -> None:
             figures = service.wait_for_figure(0, "whoisd_connections_open")
             check_sums(figures, asked, reasons, lookups)
             assert figures.by("network", "whoisd_refusals_total") == {"other": 5 * (turn + 1), "registrars": 3 * (turn + 1)}
-            assert figures.by("scope", "whoisd_bans_total") == {"source": 2 * (turn + 1), "network": turn + 1}
-            assert figures.by("scope", "whoisd_bans_in_force") == {"source": 2 * (turn + 1), "network": turn + 1}
+            assert figures.by("scope", "whoisd_bans_total") == {"source": 2 * (turn + 1)}
+            assert figures.by("scope", "whoisd_bans_in_force") == {"source": 2 * (turn + 1)}
+            assert figures.sum("whoisd_throttled_total") == turn + 1
             assert all(value >= before.get(key, 0) for key, value in counters(figures).items())
             before = counters(figures)
             if turn == 0:

@@ -1,12 +1,12 @@
 """What a client is counted by: the edges of sources and networks, and how operators write them."""
 
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
 
 import pytest
 
 from whoisd.errors import SourceError
-from whoisd.limits.keys import NAMED, NETWORK, SOURCE, Key, Scope, around, key_of, keys_of
+from whoisd.limits.keys import NAMED, NAT64_LENGTHS, NETWORK, SOURCE, Key, Scope, around, counted_as, key_of, keys_of
 
 
 @pytest.mark.parametrize(
@@ -89,6 +89,7 @@ COUNTED: Final = "bans are of an IPv4 address or /24, or of an IPv6 /64 or /48"
         ("2001:db8::/127", COUNTED),
         ("192.0.2.0/31", COUNTED),
         ("::ffff:192.0.2.7", "is counted as 192.0.2.7"),
+        ("64:ff9b::c000:207", "is counted as 192.0.2.7"),
     ],
 )
 def test_what_is_no_source(text: str, fault: str) -> None:
@@ -105,3 +106,53 @@ def test_around() -> None:
     assert around(keys_of("192.0.2.0/24")) == []
     both = keys_of("2001:db8:1:2::") + keys_of("198.51.100.1") + keys_of("192.0.2.7")
     assert around(both) == keys_of("192.0.2.0/24") + keys_of("198.51.100.0/24") + keys_of("2001:db8:1::/48")
+
+
+# --- addresses that a translator made --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("prefix", "text"),
+    [  # RFC 6052, section 2.4
+        ("2001:db8::/32", "2001:db8:c000:221::"),
+        ("2001:db8:100::/40", "2001:db8:1c0:2:21::"),
+        ("2001:db8:122::/48", "2001:db8:122:c000:2:2100::"),
+        ("2001:db8:122:300::/56", "2001:db8:122:3c0:0:221::"),
+        ("2001:db8:122:344::/64", "2001:db8:122:344:c0:2:2100::"),
+        ("2001:db8:122:344::/96", "2001:db8:122:344::192.0.2.33"),
+    ],
+)
+def test_a_translator_of_the_operator(prefix: str, text: str) -> None:
+    """An address in a prefix of the operator's counts as the IPv4 address in it, wherever the prefix's length puts that."""
+    network = IPv6Network(prefix)
+    assert network.prefixlen in NAT64_LENGTHS
+    assert counted_as(ip_address(text), (network,)) == ip_address("192.0.2.33")
+    assert counted_as(ip_address(text), (IPv6Network("2001:db9::/32"), network)) == ip_address("192.0.2.33")
+    assert counted_as(ip_address(text)) == ip_address(text)
+    highest = int(network.network_address) | (1 << 128 - network.prefixlen) - 1
+    assert counted_as(IPv6Address(highest), (network,)) == ip_address("255.255.255.255")
+    assert counted_as(network.network_address, (network,)) == ip_address("0.0.0.0")  # noqa: S104 - an address
+
+
+@pytest.mark.parametrize("text", ["64:ff9b::192.0.2.33", "::ffff:192.0.2.33", "192.0.2.33"])
+def test_what_counts_as_ipv4(text: str) -> None:
+    """Everywhere an address in the well-known prefix of NAT64, and one that is mapped, count as the IPv4 address in them."""
+    assert counted_as(ip_address(text)) == ip_address("192.0.2.33")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2002:c000:221::1",  # 6to4: the /48 is one IPv4 address's own
+        "2001:0:4136:e378:8000:63bf:3fff:fdde",  # Teredo
+        "::192.0.2.33",
+        "::ffff:0:192.0.2.33",
+        "64:ff9b:1::192.0.2.33",  # RFC 8215: of a local translator, which its operator names
+        "64:ff9b:0:0:0:1:c000:221",
+        "64:ff9a:ffff:ffff:ffff:ffff:c000:221",
+        "2001:db8::1",
+    ],
+)
+def test_what_does_not_count_as_ipv4(text: str) -> None:
+    """Any other address is what it is, those of tunnels among them."""
+    assert counted_as(ip_address(text)) == ip_address(text)

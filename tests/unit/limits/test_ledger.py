@@ -1,5 +1,6 @@
 """Rates, bans and forgiveness at every boundary, by day and with a clock that is set; and a table that is full."""
 
+import math
 import struct
 from collections.abc import Callable
 from typing import Any
@@ -24,7 +25,7 @@ from limits_data import (
 )
 
 from whoisd.limits.counters import MOST_NAMED
-from whoisd.limits.keys import SOURCE, Key, Scope, key_of, keys_of
+from whoisd.limits.keys import NETWORK, SOURCE, Key, Scope, key_of, keys_of
 from whoisd.limits.ledger import (
     BANS,
     ENTRIES,
@@ -105,7 +106,7 @@ def test_form_of_the_memory(entries: int, text: str) -> None:
         other = memory(entries)
         numbers = (key.prefix, key.scope | 2 << 8 | THREE.mark << 16)
         struct.pack_into("<QQdd", other, where + position * ENTRY, *numbers, NOW + 3, NOW + 500)
-        assert [*Ledger(other).bans(NOW)] == [Ban(key, 500.0, 2)]
+        assert [*Ledger(other).bans(NOW)] == ([] if key.scope in NETWORK.values() else [Ban(key, 500.0, 2)])
         assert Ledger(other).ban_of(key, NOW) == 500.0
         assert Ledger(other).wait(key, THREE, NOW) == 1.0
 
@@ -348,7 +349,7 @@ def test_a_number_that_no_ban_has() -> None:
 
 
 def test_bans_are_all_listed() -> None:
-    """Every ban in force is listed once, of whatever scope, and nothing else is."""
+    """Every ban in force is listed once, of sources in named networks and of others, and nothing else is: no network's."""
     book = ledger()
     banned = [Key(scope, 7) for scope in Scope]
     for key in banned:
@@ -356,7 +357,8 @@ def test_bans_are_all_listed() -> None:
     for key in several(10):
         book.charge(key, ONE, NOW)
     book.ban(Key(Scope.SOURCE_4, 9), NOW - 60)
-    assert sorted(book.bans(NOW)) == [Ban(key, 60.0, 1) for key in banned]
+    sources = [key for key in banned if key.scope not in NETWORK.values()]
+    assert sorted(book.bans(NOW)) == [Ban(key, 60.0, 1) for key in sources]
     assert book.ban_of(several(1)[0], NOW) == 0
 
 
@@ -442,6 +444,75 @@ def test_clock_set_forward() -> None:
         book.charge(KEY, THREE, NOW)
     later = NOW + 1e8
     assert (book.ban_of(KEY, later), book.wait(KEY, THREE, later), book.ban(KEY, later)) == (0, 0, 60)
+
+
+def test_time_is_the_clocks() -> None:
+    """While the clock goes on the table's time is the clock's, however far it is set forward; workers differ a little."""
+    book = ledger()
+    for now in (NOW, NOW + 1, NOW + 0.95, NOW + 1, NOW + 1e8):
+        assert book.time(now) == now
+
+
+@pytest.mark.parametrize("back", [0.125, 1, 4, 30, 1e6, NOW])
+def test_time_goes_on_where_the_clock_is_set_back(back: float) -> None:
+    """The table's time never goes back: from the moment at which the clock is set back it runs on, ahead of the clock."""
+    made = memory(8)
+    book = Ledger(made)
+    assert book.time(NOW) == NOW
+    assert book.time(NOW - back) == NOW
+    assert book.time(NOW - back + 5) == NOW + 5
+    assert Ledger(made).time(NOW - back + 6) == NOW + 6  # in every process, and after a restart
+    assert book.time(NOW - back) == NOW + 6  # and again
+    assert book.time(NOW - back + 1) == NOW + 7
+
+
+@pytest.mark.parametrize("cell", [4, 5])
+@pytest.mark.parametrize(("moment", "good"), [(0.0, True), (NOW, True), (-1.0, False), (2.0**40, False), (math.nan, False)])
+def test_a_time_that_no_clock_shows(cell: int, moment: float, good: bool) -> None:
+    """A table of which the time is none, as of a damaged file, is no ledger."""
+    made = memory(8)
+    struct.pack_into("<d", made, 8 * cell, moment)
+    assert Ledger.is_valid(made) is good
+
+
+def test_is_header() -> None:
+    """What begins as a ledger of any release does is told from all else, of whatever size: zeros, a text, half a header."""
+    good = bytes(memory(8))[:HEADER]
+    assert Ledger.is_header(good)
+    assert Ledger.is_header(b"whoisd-9" + good[8:])
+    for wrong in (
+        b"",
+        bytes(HEADER),
+        good[:-1],
+        b"whoisd-x" + good[8:],
+        b"whoisd=1" + good[8:],
+        (b"whoisd-1 is the name of a host\n" * 3)[:HEADER],
+        good[:8] + bytes(8) + good[16:],
+        good[:8] + (12).to_bytes(8, "little") + good[16:],
+        good[:16] + (2).to_bytes(8, "little") + good[24:],
+    ):
+        assert not Ledger.is_header(wrong)
+
+
+# --- networks that are throttled --------------------------------------------------------------------------------------
+
+
+def test_throttled() -> None:
+    """The networks that have used up their allowance are listed with their wait; no source is, and no other allowance."""
+    book = ledger()
+    networks = [*keys_of("192.0.2.0/24"), *keys_of("2001:db8::/48")]
+    within = keys_of("198.51.100.0/24")[0]
+    for number, key in enumerate([*networks, KEY]):
+        for _ in range(3 + number):
+            book.charge(key, THREE, NOW)
+    for _ in range(2):
+        book.charge(within, THREE, NOW)
+    assert sorted(book.throttled(THREE, NOW)) == [(networks[0], 1.0), (networks[1], 2.0)]
+    assert [*book.throttled(THREE, NOW + 1)] == [(networks[1], 1.0)]
+    assert [*book.throttled(THREE, NOW + 2)] == []
+    assert [*book.throttled(ONE, NOW)] == []
+    book.lift(networks[1], NOW)
+    assert [*book.throttled(THREE, NOW)] == [(networks[0], 1.0)]
 
 
 # --- a ledger that is full -------------------------------------------------------------------------------------------

@@ -1,10 +1,13 @@
 """Memory that processes share: the ledger's file, made once and whole, kept while it is good, shared by whoever maps it."""
 
+import fcntl
 import os
+import socket
 import stat
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from ipaddress import ip_address
@@ -16,9 +19,10 @@ import pytest
 from support import PATIENCE, environment
 
 from whoisd.errors import ConfigError
+from whoisd.limits import memory
 from whoisd.limits.keys import SOURCE, Key, Scope, key_of
 from whoisd.limits.ledger import ENTRIES, HEADER
-from whoisd.limits.memory import LEDGER_SIZE, anonymous, open_ledger
+from whoisd.limits.memory import LEDGER_SIZE, LOCK_PATIENCE, anonymous, open_ledger
 
 NOW: Final = 1_800_000_000.0
 KEY: Final = Key(Scope.SOURCE_4, 0xC0000207)
@@ -111,10 +115,6 @@ def of_another_number_of_entries(file: Path) -> None:
         opened.write((ENTRIES // 2).to_bytes(8, "little"))
 
 
-def blank(file: Path) -> None:
-    file.write_bytes(bytes(LEDGER_SIZE))
-
-
 def short(file: Path) -> None:
     os.truncate(file, LEDGER_SIZE - 1)
 
@@ -127,7 +127,7 @@ def empty(file: Path) -> None:
     os.truncate(file, 0)
 
 
-SPOILT: Final = [damaged, of_another_number_of_entries, blank, short, long, empty]
+SPOILT: Final = [damaged, of_another_number_of_entries, short, long, empty]
 
 
 @pytest.mark.parametrize("spoil", SPOILT)
@@ -152,7 +152,17 @@ def test_spoilt_file_is_refused(file: Path, spoil: Callable[[Path], None]) -> No
     assert file.read_bytes() == before
 
 
-@pytest.mark.parametrize("held", [b"[database]\n", b"w", b"{}", b"\0whoisd", bytes(6) + b"\1", b"x" * LEDGER_SIZE])
+TEXT: Final = b"whoisd-1 is the name of the old server, and these are my notes about it; do not throw them away.\n"
+
+
+@pytest.mark.parametrize(
+    "held",
+    [
+        b"[database]\n", b"w", b"{}", b"\0whoisd", bytes(6) + b"\1", b"x" * LEDGER_SIZE,
+        bytes(7), bytes(7) + b"precious", bytes(LEDGER_SIZE), b"whoisd-", b"whoisd-1", b"whoisd-1" + bytes(56), TEXT,
+        TEXT.ljust(LEDGER_SIZE),
+    ],
+)  # fmt: skip
 def test_file_of_something_else_is_left_alone(file: Path, held: bytes) -> None:
     """A server does not start over a file that was never a ledger: what it holds is worth more than a list of bans."""
     file.parent.mkdir(parents=True)
@@ -161,6 +171,111 @@ def test_file_of_something_else_is_left_alone(file: Path, held: bytes) -> None:
     assert fault(file, create=True) == said
     assert fault(file, create=False) == f"limits.file: {file}: was not made by this version; no server runs with it"
     assert file.read_bytes() == held
+
+
+def fifo(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def folder(path: Path) -> None:
+    path.mkdir()
+
+
+def bound(path: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+
+
+def device(path: Path) -> None:
+    """A device node like /dev/null, in a folder of the test's own."""
+    try:
+        os.mknod(path, stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    except PermissionError:
+        pytest.skip("only root may make a device node")
+
+
+def block_device(path: Path) -> None:
+    """The node of a block device that no driver serves."""
+    try:
+        os.mknod(path, stat.S_IFBLK | 0o600, os.makedev(240, 99))
+    except PermissionError:
+        pytest.skip("only root may make a device node")
+
+
+def link_to(make: Callable[[Path], None]) -> Callable[[Path], None]:
+    """A symbolic link to such a thing."""
+
+    def make_link(path: Path) -> None:
+        make(path.with_name("target"))
+        path.symlink_to(path.with_name("target"))
+
+    make_link.__name__ = f"link_to_{make.__name__}"
+    return make_link
+
+
+def text(path: Path) -> None:
+    path.write_bytes(TEXT)
+
+
+def nothing(path: Path) -> None:
+    """Where the link leads there is nothing."""
+
+
+NO_FILES: Final[dict[Callable[[Path], None], str]] = {
+    fifo: "is a FIFO",
+    bound: "is a socket",
+    device: "is a device",
+    block_device: "is a device",
+    folder: "is a directory",
+    **dict.fromkeys(map(link_to, (fifo, device, folder, text, nothing)), "is a symbolic link"),
+}
+
+
+@pytest.mark.parametrize("create", [True, False])
+@pytest.mark.parametrize("suffix", ["", ".lock", ".unfinished"])
+@pytest.mark.parametrize(("make", "kind"), NO_FILES.items(), ids=[make.__name__ for make in NO_FILES])
+def test_what_is_no_file_is_left_alone(
+    file: Path, make: Callable[[Path], None], kind: str, suffix: str, create: bool
+) -> None:
+    """A device, FIFO, socket, link or folder is refused at once and by its kind, not opened, and there as it was before.
+
+    So it is where it has the name of the lock, or of the file while it is made.
+    """
+    file.parent.mkdir(parents=True)
+    path = file.with_name(f"{file.name}{suffix}")
+    make(path)
+    before = path.lstat()
+    if suffix and not create:
+        return  # a command makes neither
+    begin = time.monotonic()
+    assert fault(file, create=create) == f"limits.file: {path}: {kind}, and no file; name a file of its own"
+    assert time.monotonic() - begin < LOCK_PATIENCE
+    after = path.lstat()
+    assert (after.st_ino, after.st_mode, after.st_rdev, after.st_atime_ns) == (
+        before.st_ino, before.st_mode, before.st_rdev, before.st_atime_ns
+    )  # fmt: skip
+
+
+def test_a_lock_that_is_held(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lock that another process does not give back is named after some seconds; nothing is made or replaced."""
+    monkeypatch.setattr(memory, "LOCK_PATIENCE", 0.3)
+    file.parent.mkdir(parents=True)
+    with file.with_name("sources.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_SH)
+        begin = time.monotonic()
+        said = fault(file, create=True)
+    assert 0.3 <= time.monotonic() - begin < 3
+    assert said == (f"limits.file: {file}.lock: another process has held this lock for 0 s; end it, or name another file")
+    assert not file.exists()
+    assert [*open_ledger(file, create=True).bans(NOW)] == []
+
+
+def test_no_crash_leaves_zeros(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new file is on the disk before it has its name: a crash of the machine can leave none that a start would refuse."""
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append((os.fstat(descriptor).st_ino, file.exists())))
+    open_ledger(file, create=True)
+    assert synced == [(file.stat().st_ino, False)]
 
 
 def test_who_has_the_old_file_keeps_it(file: Path) -> None:
@@ -174,7 +289,10 @@ def test_who_has_the_old_file_keeps_it(file: Path) -> None:
 
 def test_missing_file_is_refused(file: Path) -> None:
     """A command makes no file and no folder: where there is none it says that no server runs so."""
-    said = f"limits.file: {file}: is not there; no server runs with this configuration"
+    said = (
+        f"limits.file: {file}: is not there; no server runs with this configuration, or somebody removed the file of one"
+        " that does, which makes it anew when it is restarted"
+    )
     assert fault(file, create=False) == said
     assert not file.parent.parent.exists()
     file.parent.mkdir(parents=True)
@@ -200,7 +318,7 @@ WHAT_TO_DO: Final = "name a file that the server's account may write, on a disk 
 def test_where_nothing_can_be_written(file: Path, create: bool) -> None:
     """Where the file cannot be had the fault names the key, the file, the system's reason, and what to do."""
     file.mkdir(parents=True)
-    assert fault(file, create=create) == f"limits.file: {file}: Is a directory; {WHAT_TO_DO}"
+    assert fault(file, create=create) == f"limits.file: {file}: is a directory, and no file; name a file of its own"
     below = file.parent / "file" / "sources"
     below.parent.write_text("")
     said = {True: "File exists", False: "Not a directory"}[create]
@@ -313,14 +431,14 @@ def test_forked_processes_share_the_ledger(file: Path) -> None:
 
 def test_forked_processes_share_what_they_count_in() -> None:
     """Anonymous memory is zero, of the size that was asked for, and shared with forked processes."""
-    memory = anonymous(1000)
-    assert bytes(memory) == bytes(1000)
+    shared = anonymous(1000)
+    assert bytes(shared) == bytes(1000)
 
     def work() -> None:
-        memory[999] = 7
+        shared[999] = 7
 
     assert in_child(work) == 0
-    assert memory[999] == 7
+    assert shared[999] == 7
 
 
 def test_the_file_is_in_memory_at_once(file: Path) -> None:

@@ -131,17 +131,20 @@ def test_batch(names: int) -> None:
     assert found == {sample("whoisd_batch_names_bucket", le=bound): 1 for bound in [*bounds, "+Inf"]}
 
 
-BEGUN: Final = {Limit.SOURCE_RATE: "source", Limit.NETWORK_RATE: "network"}
+EXCESS: Final = {
+    Limit.SOURCE_RATE: sample("whoisd_bans_total", scope="source"),
+    Limit.NETWORK_RATE: sample("whoisd_throttled_total"),
+}
 
 
 @pytest.mark.parametrize("limit", Limit)
 @pytest.mark.parametrize(("number", "name"), [(None, "other"), (0, "first"), (MOST_NAMED - 1, "last")])
 def test_refusal(limit: Limit, number: int | None, name: str) -> None:
-    """A refusal is counted by the name of the network, or as one of all others; excess is counted as the ban it begins."""
+    """A refusal is counted by the name of the network, or as one of all others; and excess as a ban, or as throttled."""
     facts = Findings(0, {}, None, {"first": 0, "last": MOST_NAMED - 1})
     expected = {sample("whoisd_refusals_total", network=name): 1.0}
-    if limit in BEGUN:
-        expected[sample("whoisd_bans_total", scope=BEGUN[limit])] = 1
+    if limit in EXCESS:
+        expected[EXCESS[limit]] = 1
     assert changed(lambda tally: tally.refusal(limit, number), facts) == expected
 
 
@@ -306,11 +309,11 @@ def test_size() -> None:
 
 
 def test_facts() -> None:
-    """Workers, bans in force and the data's age are as they were found; a scope of which there are none has zero."""
+    """Workers, bans in force and the data's age are as they were found; where there are no bans that is zero."""
     found = figures(board(), Findings(4, {"source": 3}, 12.5, {}))
     assert found.sum("whoisd_workers") == 4
     assert found.sum("whoisd_bans_in_force", scope="source") == 3
-    assert found.sum("whoisd_bans_in_force", scope="network") == 0
+    assert figures(board(), Findings(4, {}, 12.5, {})).sum("whoisd_bans_in_force", scope="source") == 0
     assert found.sum("whoisd_database_up") == 1
     assert found.sum("whoisd_data_age_seconds") == 12.5
 
@@ -352,7 +355,7 @@ def test_every_figure_is_explained() -> None:
     helps = {line.split()[2]: line.split(maxsplit=3)[3] for line in lines if line.startswith("# HELP")}
     assert types.keys() == helps.keys()
     assert all(text.endswith(".") for text in helps.values())
-    assert len(types) == 17
+    assert len(types) == 18
     assert {name for name, kind in types.items() if kind == "histogram"} == {
         "whoisd_query_duration_seconds",
         "whoisd_batch_names",
