@@ -92,6 +92,22 @@ mutants: .venv/mutation # changes the modules that decide: do their tests notice
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement tests/$*/requirements.lock
 	@touch $@
 
+# The packages, built twice, and tried by themselves.
+release-check: install # builds sdist and wheel twice, and tries the wheel that came of the sdist in an empty environment
+	$(BIN)/pytest -s tests/release
+
+# Which branches of the code the tests take, in the server's processes and the commands too.
+coverage: install # which lines and branches the tests reach; .coverage.d/ has it as HTML
+	rm -rf .coverage.d && mkdir .coverage.d
+	COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml $(BIN)/coverage run -m pytest -m "not alone" || true
+	COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml $(BIN)/coverage run -m pytest -m alone || true
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage html --quiet
+	$(BIN)/coverage report
+
+pythons: install # unit, property and golden tests on every other Python from 3.11 to 3.14 that can be had
+	.ci/pythons
+
 man: install # the reference from the code: settings, commands, man pages, the picture of the packages
 	$(BIN)/python docs/reference.py
 
