@@ -12,7 +12,7 @@ import uvloop
 from support import Database, Service
 
 from whoisd.sandbox.postgres import Cluster, temporary_folder
-from whoisd.sandbox.sandbox import DATABASE, create_audit_trail, prepare
+from whoisd.sandbox.sandbox import DATABASE, create_audit_trail, prepare, take_privileges
 
 pytest_plugins = ["portal_data"]  # its fixtures
 
@@ -97,6 +97,7 @@ def empty_database(cluster: Cluster) -> Iterator[Database]:
     """A database of this test's own, with an audit trail, and not even migrated."""
     with _new_database(cluster, "template0") as database:
         asyncio.run(create_audit_trail(cluster, database.name))
+        asyncio.run(take_privileges(cluster, database.name))
         yield database
 
 

@@ -7,6 +7,7 @@ import subprocess
 import tomllib
 from pathlib import Path
 
+import asyncpg
 import pytest
 import reference
 from client_matrix import CASES, WAYS, client_version, merged, missing, outcome, unread
@@ -17,6 +18,7 @@ from whoisd.answers import wire
 from whoisd.answers.disclosure import RULES, Reason
 from whoisd.commands import probe
 from whoisd.database import hosts, store
+from whoisd.database.views import DOMAIN
 from whoisd.errors import Outcome
 from whoisd.limits import ledger, sources
 from whoisd.limits.memory import LEDGER_SIZE
@@ -67,6 +69,23 @@ def check(name: str, table: str, *, rewrite: bool) -> None:
 @pytest.fixture
 def rewrite(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--rewrite"))
+
+
+async def test_views(sandbox_database: Database, rewrite: bool) -> None:
+    """The manual has every column of the contract, with its type, as PostgreSQL tells it; each has a comment."""
+    connection = await asyncpg.connect(sandbox_database.owner)
+    found = await connection.fetch(
+        "SELECT relname, attname, format_type(atttypid, atttypmod) AS type, col_description(attrelid, attnum) AS comment"
+        " FROM pg_attribute JOIN pg_class ON pg_class.oid = attrelid"
+        " WHERE relnamespace = 'whois'::regnamespace AND relkind = 'v' AND relname <> 'registrant' AND attnum > 0"
+        " ORDER BY relname, attnum"
+    )
+    await connection.close()
+    assert [row["attname"] for row in found if not row["comment"]] == []
+    types = {row["attname"]: row["type"] for row in found if row["relname"] == "domain"}
+    assert {name: types[name] for name in DOMAIN.columns} == DOMAIN.columns
+    body = [[f"`whois.{row['relname']}`", f"`{row['attname']}`", row["type"], row["comment"]] for row in found]
+    check("views", table(["view", "column", "type", "what it holds"], body), rewrite=rewrite)
 
 
 # --- the tables ------------------------------------------------------------------------------------------------------

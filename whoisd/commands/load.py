@@ -21,7 +21,11 @@ from whoisd.registry.staging import TABLES, Mode
 @command
 def migrate_command(file: Path | None) -> None:
     """Bring the database's schema up to date. Needs database.owner_dsn."""
-    applied = asyncio.run(as_owner(file, migrate))
+
+    async def work(connection: Connection) -> list[str]:
+        return await migrate(connection, say=tell)
+
+    applied = asyncio.run(as_owner(file, work))
     for name in applied:
         tell(f"applied sql/{name}")
     if not applied:

@@ -102,7 +102,7 @@ async def _tally(connection: Connection, publish: Publish, progress: Progress) -
             verdicts = await _count(connection, statement, publish, progress)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ContractError(
-                f"whois.{subject.removesuffix('s')}: a row is not as sql/0003_views.sql says, so that the server could not"
+                f"whois.{subject.removesuffix('s')}: a row is not as the view's comments say, so that the server could not"
                 f" answer by it: {whereabouts(error)}"
             ) from None
         counts[subject] = counts_of(subject, verdicts)

@@ -80,6 +80,7 @@ async def prepare(cluster: Cluster, data: Sequence[Path] = (), *, predefined: bo
     """Bring a cluster's database up to date: roles, database, migrations, the predefined data when it is new, `data`."""
     await _create_database(cluster)
     await create_audit_trail(cluster, DATABASE)
+    await take_privileges(cluster, DATABASE)
     owner = await asyncpg.connect(cluster.dsn("whoisd_owner", DATABASE))
     try:
         await migrate(owner)
@@ -106,9 +107,18 @@ async def _create_database(cluster: Cluster) -> None:
 
 async def create_audit_trail(cluster: Cluster, database: str) -> None:
     """Run sql/audit.sql in a database, as the superuser that it takes."""
+    await _run_as_superuser(cluster, database, "audit.sql")
+
+
+async def take_privileges(cluster: Cluster, database: str) -> None:
+    """Run sql/privileges.sql in a database that has an audit trail, as the superuser that it takes."""
+    await _run_as_superuser(cluster, database, "privileges.sql")
+
+
+async def _run_as_superuser(cluster: Cluster, database: str, file: str) -> None:
     superuser = await asyncpg.connect(cluster.dsn("postgres", database))
     try:
-        await superuser.execute(files("whoisd").joinpath("sql/audit.sql").read_text(encoding="utf-8"))
+        await superuser.execute(files("whoisd").joinpath("sql", file).read_text(encoding="utf-8"))
     finally:
         await superuser.close()
 

@@ -371,7 +371,7 @@ async def test_row_that_cannot_be_read(database: Database) -> None:
     await fill(database, [ROW, ROW | {"name": "andet.dk", "status": "bogus"}])
     status, out, wrong = ended(report(database.reader))
     assert (status, out) == (1, "")
-    said = "a row is not as sql/0003_views.sql says, so that the server could not answer by it: ValueError at enum.py:"
+    said = "a row is not as the view's comments say, so that the server could not answer by it: ValueError at enum.py:"
     assert wrong.startswith(f"whoisd: whois.domain: {said}")
     assert "bogus" not in wrong
 
@@ -385,7 +385,7 @@ async def test_text_that_is_none(database: Database) -> None:
     )
     status, out, wrong = ended(report(database.reader))
     assert (status, out) == (1, "")
-    assert wrong.startswith("whoisd: whois.registrant: a row is not as sql/0003_views.sql says")
+    assert wrong.startswith("whoisd: whois.registrant: a row is not as the view's comments say")
 
 
 # --- the database ------------------------------------------------------------------------------------------------

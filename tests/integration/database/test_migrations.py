@@ -1,16 +1,18 @@
 """The schema of the registry: how it comes into being, who may do what, and which rows it refuses."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import asyncpg
 import pytest
-from support import Database
+from support import Database, Service
 
 from whoisd.database.migrations import Migration, migrate, shipped_migrations
 from whoisd.errors import MigrationError
+from whoisd.sandbox.sandbox import take_privileges
 
 FIRST = Migration(1, "0001_first.sql", "CREATE TABLE first (); CREATE TABLE first_too ()")
 SECOND = Migration(2, "0002_second.sql", "CREATE TABLE second ()")
@@ -38,6 +40,71 @@ async def tables(database: Database) -> set[str]:
             "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'"
         )
     return {row["relname"] for row in rows}
+
+
+async def test_what_everybody_may_is_taken_twice(empty_database: Database) -> None:
+    """sql/privileges.sql changes nothing when it is run again, and leaves to the owner what a load and a migration need."""
+    await take_privileges(empty_database.cluster, empty_database.name)
+    await apply(empty_database)
+    async with connected(empty_database.owner) as owner:
+        await owner.execute("SELECT pg_advisory_lock(1), pg_advisory_unlock_all(); CREATE TEMPORARY TABLE x ()")
+
+
+async def test_database_that_lacks_the_privileges(empty_database: Database) -> None:
+    """Whether the reader may hold up a writer is told by `migrate`, with what to do."""
+    async with connected(empty_database.superuser) as superuser:
+        await superuser.execute("GRANT EXECUTE ON FUNCTION pg_advisory_lock(bigint) TO PUBLIC")
+    said: list[str] = []
+    async with connected(empty_database.owner) as owner:
+        await migrate(owner, say=said.append)
+        assert "run sql/privileges.sql" in said[-1]
+        await take_privileges(empty_database.cluster, empty_database.name)
+        said.clear()
+        await migrate(owner, say=said.append)
+    assert said == []
+
+
+# --- beside readers ------------------------------------------------------------------------------------------------
+
+REPLACE = "DROP VIEW whois.host; CREATE VIEW whois.host AS SELECT name, true AS glue FROM registry.host;"
+REPLACE += "GRANT SELECT ON whois.host TO whoisd_reader"
+
+
+async def test_long_reader_stops_no_query(database: Database) -> None:
+    """While a migration waits for a report to end no query fails, nor takes long; it says for whom it waits."""
+    another = [*shipped_migrations(), Migration(len(shipped_migrations()) + 1, "9999_host.sql", REPLACE)]
+    said: list[str] = []
+    with Service(database.reader) as service:
+        async with connected(database.owner) as owner, connected(database.superuser) as dump:
+            reading = dump.transaction()
+            await reading.start()
+            await dump.fetch("SELECT FROM whois.host, whois.domain")
+            migrating = asyncio.create_task(migrate(owner, another, said.append))
+            longest = 0.0
+            for _ in range(60):
+                begun = time.monotonic()
+                answer = await asyncio.to_thread(service.ask, "ns1.eksempel.dk")
+                longest = max(longest, time.monotonic() - begun)
+                assert "Nameserver:" in answer
+                await asyncio.sleep(0.05)
+            assert not migrating.done()
+            await reading.rollback()
+            assert await migrating == ["9999_host.sql"]
+        assert "Being spooled" in service.ask("ns2.eksempel.dk")
+    assert longest < 1.0
+    assert len(said) == 1
+    assert said[0].startswith("sql/9999_host.sql: waits for others to end, and is tried again until then: postgres (")
+
+
+async def test_reader_that_does_not_end(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a time it is given up, with who stood in the way; nothing of it is applied."""
+    monkeypatch.setattr("whoisd.database.migrations.GIVE_UP_AFTER", 0.1)
+    another = [*shipped_migrations(), Migration(len(shipped_migrations()) + 1, "9999_host.sql", REPLACE)]
+    async with connected(database.owner) as owner, connected(database.superuser) as dump, dump.transaction():
+        await dump.fetch("SELECT FROM whois.host")
+        with pytest.raises(MigrationError, match=r"^sql/9999_host\.sql: waits .* postgres .* it is given up"):
+            await migrate(owner, another)
+        assert await owner.fetchval("SELECT max(number) FROM whoisd.migration") == len(shipped_migrations())
 
 
 # --- bringing a database up to date ------------------------------------------------------------------------------
@@ -207,6 +274,17 @@ async def test_reader_is_granted_nothing_else(database: Database) -> None:
         "CREATE OR REPLACE VIEW whois.host AS SELECT ''::text AS name, true AS glue",
         "SET ROLE whoisd_owner",
         "COPY (SELECT 1) TO PROGRAM 'true'",
+        "SELECT lo_create(0)",
+        "SELECT lo_from_bytea(0, 'x')",
+        "SELECT lo_unlink(1)",
+        "SELECT pg_logical_emit_message(false, 'x', 'y')",
+        "SELECT pg_advisory_lock(1)",
+        "SELECT pg_try_advisory_xact_lock_shared(1, 2)",
+        "SELECT pg_notify('x', 'y')",
+        "SELECT pg_export_snapshot()",
+        "SELECT txid_current()",
+        "SELECT pg_terminate_backend(pg_backend_pid())",
+        "DO $$ BEGIN END $$",
     ],
 )
 async def test_reader_may_do_nothing_else(empty_database: Database, sql: str) -> None:
