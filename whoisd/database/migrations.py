@@ -25,14 +25,15 @@ LOCK_TIMEOUT: Final = 200  # milliseconds to wait for a lock, in which the queri
 LOCK_PAUSE: Final = 1.0  # seconds in which they are answered, before the next try
 GIVE_UP_AFTER: Final = 600.0  # seconds
 
-# Who holds what a migration may want: a role that is no superuser is told no more of the others.
+# Who holds what a migration may want, but for the server's lookups, which are short. A role that is no superuser is told no
+# more of the others.
 _READERS: Final = """
     SELECT string_agg(DISTINCT
         format('%s (%s, process %s)', usename, coalesce(nullif(application_name, ''), 'unnamed'), pid), ', ')
     FROM pg_locks JOIN pg_class ON pg_class.oid = relation JOIN pg_stat_activity USING (pid)
     WHERE relnamespace IN (to_regnamespace('whois'), to_regnamespace('registry'), to_regnamespace('portal'))
         AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-        AND pid <> pg_backend_pid() AND granted"""
+        AND pid <> pg_backend_pid() AND granted AND application_name <> 'whoisd'"""
 
 _LEDGER: Final = """
     CREATE SCHEMA IF NOT EXISTS whoisd;
