@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+import socket
 import statistics
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Final
@@ -200,3 +201,39 @@ def test_silent_and_dripping(sandbox_database: Database) -> None:
             if rounds[-1][1] <= 2 * rounds[-1][0]:
                 break  # else it may have been another that kept the machine busy
     assert min(during / before for before, during in rounds) <= 2, rounds
+
+
+def test_silent_crowd_that_takes_every_place(sandbox_database: Database) -> None:
+    """When 33 addresses, of 20 idle connections each, want more places than there are, an honest client is still served.
+
+    Whoever gives way is told so in full, and comes again at once: the crowd takes every place for as long as it lasts.
+    """
+    settings = {
+        "WHOISD_SERVER__MAX_CONNECTIONS": "500",
+        "WHOISD_LIMITS__CONNECTIONS": "20",
+        "WHOISD_LIMITS__NETWORK_CONNECTIONS": "100000",
+    }
+    heard: list[bytes] = []
+    with Service(sandbox_database.reader, settings) as service, ExitStack() as crowd:
+        address = service.host, service.port
+        whole = service.exchange(QUERY)
+
+        def come(number: int) -> socket.socket:
+            client = crowd.enter_context(service.connect(f"127.9.{number % 33}.1"))
+            client.setblocking(False)
+            return client
+
+        silent = [come(number) for number in range(660)]
+        with Honest(address, QUERY, whole) as honest:
+            until = time.monotonic() + 5
+            while time.monotonic() < until:
+                for number, client in enumerate(silent):
+                    with suppress(BlockingIOError):
+                        heard.append(client.recv(4096))
+                        client.close()
+                        silent[number] = come(number)
+            fates, seconds = honest.end()
+        assert fates == {ANSWERED: len(seconds)}
+        assert len(seconds) > 20
+    assert len(heard) >= 160
+    assert all(said.startswith(REFUSED) and said.endswith(b" seconds.\r\n") for said in heard)

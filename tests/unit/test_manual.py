@@ -25,7 +25,7 @@ from whoisd.limits.memory import LEDGER_SIZE
 from whoisd.log import EVENTS
 from whoisd.registry import access, classification, files, loader, progress, report
 from whoisd.registry.records import RECORDS, SCHEMA
-from whoisd.server import connection, fleet, observer, proxy, sockets
+from whoisd.server import context, delivery, fleet, observer, proxy, sockets
 from whoisd.server.metrics import Board, BoardCollector, Findings
 
 ROOT = Path(__file__).parents[2]
@@ -125,13 +125,13 @@ def test_limits(rewrite: bool) -> None:
     body = [
         ["length of a query line, its end not counted", f"{wire.LINE_LIMIT:,} bytes"],
         ["length of a PROXY header", f"{proxy.LIMIT:,} bytes"],
-        ["input read and thrown away behind a query; then it is left unread", f"{connection.DRAIN_LIMIT // 2**20} MiB"],
+        ["input read and thrown away behind a query; then it is left unread", f"{delivery.DRAIN_LIMIT // 2**20} MiB"],
         ["connections that wait to be accepted (the kernel lowers it to `net.core.somaxconn`)", f"{sockets.BACKLOG:,}"],
         ["share of the open files (`ulimit -n`, less 64) that is kept for connections refused on arrival", "a fifth"],
-        ["time for a client refused on arrival to close; the oldest makes room", f"{connection.REFUSAL_DRAIN:g} s"],
+        ["time for a client refused on arrival to close; the oldest makes room", f"{context.REFUSAL_DRAIN:g} s"],
         [
             "connections being refused up to which one that still sends has longer, at most `server.write_timeout`",
-            f"{connection.MOST_DRAINED:,}",
+            f"{context.MOST_DRAINED:,}",
         ],
         ["what a client refused for the number of connections is told to wait", f"{sources.CONNECTIONS_RETRY} s"],
         ["bans: the first, second, third, and each one after", ", ".join(f"{seconds:,.0f} s" for seconds in ledger.BANS)],

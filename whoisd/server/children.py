@@ -24,12 +24,13 @@ from whoisd.limits.counters import Counters
 from whoisd.limits.memory import anonymous, open_ledger
 from whoisd.limits.sources import Quotas, Sources
 from whoisd.log import ClientNames, Logger, log_fault, open_log
+from whoisd.server.context import WorkerContext
 from whoisd.server.events import Signals
 from whoisd.server.fleet import Kind, Part, rows_for
 from whoisd.server.metrics import Board
 from whoisd.server.observer import PATIENCE, Watch, observe
 from whoisd.server.sockets import Listener, Room
-from whoisd.server.worker import RETIRE, STOP, Post
+from whoisd.server.worker import RETIRE, STOP
 from whoisd.server.worker import run as work
 
 _SUPERVISOR_ROW: Final = 0
@@ -113,8 +114,9 @@ class Shared:
         if self.metrics:
             self.metrics.close()
         settings = configuration.settings
-        work(
-            Post(
+
+        def make() -> WorkerContext:
+            return WorkerContext(
                 settings=settings,
                 listeners=self.listeners,
                 room=configuration.room,
@@ -124,7 +126,8 @@ class Shared:
                 log=log,
                 say=signals.say,
             )
-        )
+
+        work(make)
 
     def be_observer(self, row: int, configuration: Configuration, signals: Signals, log: Logger) -> None:  # noqa: ARG002 - as all
         """Tell how the server does until told to end."""

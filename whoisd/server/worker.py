@@ -3,8 +3,7 @@
 import asyncio
 import errno
 import signal
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from socket import SOCK_STREAM, SocketType
 from time import monotonic
 from typing import Any, Final
@@ -12,14 +11,12 @@ from typing import Any, Final
 import uvloop
 
 from whoisd.config import Settings
-from whoisd.database.store import Store
-from whoisd.limits.sources import Sources
-from whoisd.log import ClientNames, Logger, gather, log_fault
-from whoisd.server.connection import Connection, Desk
+from whoisd.log import gather, log_fault
+from whoisd.server.connection import Connection
+from whoisd.server.context import WorkerContext
 from whoisd.server.fleet import Stage
-from whoisd.server.metrics import Tally
-from whoisd.server.poller import READABLE, Poller
-from whoisd.server.sockets import Listener, Room
+from whoisd.server.poller import READABLE
+from whoisd.server.sockets import Listener
 
 HEARTBEAT: Final = 1.0  # seconds between two signs of life
 ACCEPTS_A_TURN: Final = 64  # of the loop, at most, so that what was accepted before has its turn too
@@ -32,25 +29,11 @@ STOP: Final = signal.SIGTERM  # the server ends: take what waits to be accepted 
 RETIRE: Final = signal.SIGUSR1  # others go on: leave them what waits
 
 
-@dataclass(frozen=True, slots=True)
-class Post:
-    """What a worker is given to do its work with; `say` takes what stage it has come to."""
-
-    settings: Settings
-    listeners: Sequence[Listener]
-    room: Room
-    sources: Sources
-    tally: Tally
-    names: ClientNames
-    log: Logger
-    say: Callable[[Stage], None] = lambda _: None
-
-
 class Acceptor:
     """Accepts connections from one listener. Knows nothing of what becomes of them."""
 
-    def __init__(self, desk: Desk, listener: Listener) -> None:
-        self._desk = desk
+    def __init__(self, context: WorkerContext, listener: Listener) -> None:
+        self._context = context
         self._listener = listener
         accept: Any = listener.socket
         self._accept = accept._accept  # noqa: SLF001 - what accept() wraps, which takes 6 us more a connection
@@ -60,17 +43,17 @@ class Acceptor:
     def start(self) -> None:
         """Accept from now on."""
         self._end_pause()
-        self._desk.poller.watch(self._listener.socket.fileno(), READABLE, self)
+        self._context.poller.watch(self._listener.socket.fileno(), READABLE, self)
 
     def close(self) -> None:
         """Accept no more, and close our copy of the socket; idempotent."""
         self._end_pause()
         if self._listener.socket.fileno() >= 0:
-            self._desk.poller.forget(self._listener.socket.fileno())
+            self._context.poller.forget(self._listener.socket.fileno())
             self._listener.socket.close()
 
     def abort(self) -> None:
-        """Go on in a moment: a worker that lives and accepts no more would be missed by nobody."""
+        """Go on in a moment: the supervisor would not notice a worker that lives and accepts no more."""
         self._pause()
 
     def ready(self, events: int) -> None:  # noqa: ARG002 - there is one kind of event
@@ -86,18 +69,18 @@ class Acceptor:
                 return
             except OSError as error:
                 if error.errno in _OUT_OF_SOMETHING:
-                    self._desk.log.warning("server.exhausted", because=error.strerror)
+                    self._context.log.warning("server.exhausted", because=error.strerror)
                     self._pause()
                     return
                 continue  # what had connected is gone again (accept(2), "Error handling")
             self._begin(SocketType(self._family, SOCK_STREAM, 0, descriptor), peer[0])
 
     def _begin(self, socket: SocketType, peer: str) -> None:
-        connection = Connection(self._desk, self._listener.listen, socket, peer)
+        connection = Connection(self._context, self._listener.listen, socket, peer)
         try:
             connection.begin()
         except Exception as error:  # noqa: BLE001 - one connection's fault is not the others'
-            log_fault(self._desk.log, {"exception": error})
+            log_fault(self._context.log, {"exception": error})
             connection.abort()
 
     def _pause(self) -> None:
@@ -106,8 +89,8 @@ class Acceptor:
         The poller keeps the socket, for no event: to take it up anew takes memory, of which there may still be none.
         """
         self._end_pause()
-        self._desk.poller.watch(self._listener.socket.fileno(), 0, self)
-        self._resume = self._desk.loop.call_later(PAUSE, self.start)
+        self._context.poller.watch(self._listener.socket.fileno(), 0, self)
+        self._resume = self._context.loop.call_later(PAUSE, self.start)
 
     def _end_pause(self) -> None:
         if self._resume:
@@ -118,29 +101,14 @@ class Acceptor:
 class Worker:
     """Serves listening sockets on the running loop until it is stopped."""
 
-    def __init__(self, post: Post) -> None:
-        loop = asyncio.get_running_loop()
-        settings = post.settings
-        store = Store(settings.database.hosts, settings.database.deadline, post.log, post.tally.batch)
-        self._post = post
-        self._desk = Desk(
-            settings.server,
-            post.room,
-            settings.policy,
-            store,
-            post.sources,
-            post.tally,
-            post.names,
-            post.log,
-            Poller(loop),
-            loop,
-        )
-        self._acceptors = [Acceptor(self._desk, listener) for listener in post.listeners]
-        self._heart = loop.create_task(self._beat())
+    def __init__(self, context: WorkerContext) -> None:
+        self._context = context
+        self._acceptors = [Acceptor(context, listener) for listener in context.listeners]
+        self._heart = context.loop.create_task(self._beat())
 
     async def start(self) -> None:
         """Begin to accept. The database need not answer yet: clients are told to try again later until it does."""
-        await self._desk.store.connect()
+        await self._context.store.connect()
         for acceptor in self._acceptors:
             acceptor.start()
 
@@ -151,63 +119,64 @@ class Worker:
         that someone outside holds too is theirs to serve. Our copy is closed in any case: a queue that nobody takes from
         should turn clients away at once.
         """
-        for acceptor, listener in zip(self._acceptors, self._post.listeners, strict=True):
+        for acceptor, listener in zip(self._acceptors, self._context.listeners, strict=True):
             if last and not listener.inherited:
                 acceptor.accept(LAST_ACCEPTS)
             acceptor.close()
-        self._post.tally.accepting(yes=False)
-        self._post.say(Stage.ENDING)
+        self._context.tally.accepting(yes=False)
+        self._context.say(Stage.ENDING)
 
     async def drain(self, seconds: float, *unless: asyncio.Event) -> None:
         """Let open connections end, for so many seconds at most, or until one of these happens."""
-        if self._desk.open:
-            self._desk.idle.clear()
-            await _first(self._desk.idle, *unless, seconds=seconds)
+        if self._context.open:
+            self._context.idle.clear()
+            await _first(self._context.idle, *unless, seconds=seconds)
 
     async def stop(self) -> None:
         """Cut what is still open, and end; idempotent."""
         for acceptor in self._acceptors:
             acceptor.close()
-        await self._desk.store.close()  # first, so that whoever waits for a lookup is told that it failed
-        self._desk.close()
+        await self._context.store.close()  # first, so that whoever waits for a lookup is told that it failed
+        self._context.close()
         self._heart.cancel()
 
     async def _beat(self) -> None:
         while True:
-            self._post.tally.alive(monotonic())
+            self._context.tally.alive(monotonic())
             await asyncio.sleep(HEARTBEAT)
 
 
-def run(post: Post) -> None:
-    """Serve until `STOP` or `RETIRE` comes."""
-    uvloop.run(_serve(post))
+def run(make: Callable[[], WorkerContext]) -> None:
+    """Serve until `STOP` or `RETIRE` comes. `make` is called on the running loop."""
+    uvloop.run(_serve(make))
 
 
-async def _serve(post: Post) -> None:
-    loop = asyncio.get_running_loop()
-    loop.set_exception_handler(lambda _, context: log_fault(post.log, context))
+async def _serve(make: Callable[[], WorkerContext]) -> None:
+    context = make()
+    loop = context.loop
+    loop.set_exception_handler(lambda _, event: log_fault(context.log, event))
     stop, retire = asyncio.Event(), asyncio.Event()
     loop.add_signal_handler(STOP, stop.set)
     loop.add_signal_handler(RETIRE, retire.set)
     gather(loop.call_soon)
     try:
-        await _work(post, stop, retire)
+        await _work(context, stop, retire)
     finally:
         gather(None)  # after all else: what went wrong is still to be told, when there is no loop any more
 
 
-async def _work(post: Post, stop: asyncio.Event, retire: asyncio.Event) -> None:
-    worker = Worker(post)
+async def _work(context: WorkerContext, stop: asyncio.Event, retire: asyncio.Event) -> None:
+    worker = Worker(context)
     try:
         await worker.start()
-        post.tally.accepting(yes=True)
-        post.say(Stage.ACCEPTING)
+        context.tally.accepting(yes=True)
+        context.say(Stage.ACCEPTING)
         await _first(stop, retire)
         worker.close(last=stop.is_set())
         if not stop.is_set():
-            await worker.drain(patience_of(post.settings), stop)
+            await worker.drain(patience_of(context.settings), stop)
         if stop.is_set():
-            await worker.drain(post.settings.server.grace)
+            await worker.drain(context.settings.server.grace)
     finally:
         await worker.stop()
 

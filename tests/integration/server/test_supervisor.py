@@ -193,12 +193,12 @@ def test_worker_that_cannot_begin(sandbox_database: Database, tmp_path: Path) ->
     """A worker that cannot even begin, as where the machine has no open file left, says why; the others serve on."""
     full = tmp_path / "full"
     begin = f"""
-import errno, pathlib, whoisd.server.worker
-def poller(loop, make=whoisd.server.worker.Poller):
+import errno, pathlib, whoisd.server.context
+def poller(loop, make=whoisd.server.context.Poller):
     if pathlib.Path({str(full)!r}).exists():
         raise OSError(errno.ENFILE, "")
     return make(loop)
-whoisd.server.worker.Poller = poller
+whoisd.server.context.Poller = poller
 from whoisd.commands.cli import main
 main(["serve"])
 """

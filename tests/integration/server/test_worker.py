@@ -24,10 +24,13 @@ from whoisd.limits.ledger import ENTRY, HEADER, Ledger, Secret
 from whoisd.limits.memory import anonymous
 from whoisd.limits.sources import Client, Sources
 from whoisd.log import ClientNames
-from whoisd.server import connection
+from whoisd.server import context
+from whoisd.server.connection import Connection
+from whoisd.server.context import WorkerContext
 from whoisd.server.metrics import Board
 from whoisd.server.sockets import Room, open_listeners
-from whoisd.server.worker import PAUSE, Acceptor, Post, Worker
+from whoisd.server.states import Closing
+from whoisd.server.worker import PAUSE, Acceptor, Worker
 
 QUERY: Final = b"--show-handles punktum.dk\r\n"
 Address = tuple[str, int]
@@ -47,7 +50,7 @@ async def running(database: Database) -> AsyncIterator[tuple[Worker, Address]]:
         address = listening.getsockname()
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)  # the kernel makes it the least there is
         worker = Worker(
-            Post(
+            WorkerContext(
                 settings=settings,
                 listeners=listeners,
                 room=Room(10, 10),
@@ -112,8 +115,10 @@ async def test_bytes_of_an_answer_that_is_cut_off(sandbox_database: Database) ->
     """What the log calls the bytes of an answer are those that were sent, and not those that were left."""
     with capture_logs() as events:
         async with running(sandbox_database) as (worker, address), asking_and_not_reading(address):
-            [cut_off] = worker._desk.open
-            left = len(cut_off._unsent)
+            [cut_off] = worker._context.open
+            assert isinstance(cut_off, Connection)
+            assert isinstance(cut_off._state, Closing)
+            left = len(cut_off._state.unsent)
             await worker.stop()
         async with running(sandbox_database) as (_, address):
             whole = len(await ask(address))
@@ -146,11 +151,11 @@ async def test_patience_with_the_refused_ends_where_they_are_many(
     sandbox_database: Database, monkeypatch: pytest.MonkeyPatch, most: int, *, longer: bool
 ) -> None:
     """A client that was refused at the door and still sends has more than the first while only if few are being refused."""
-    monkeypatch.setattr(connection, "REFUSAL_DRAIN", 0.2)
-    monkeypatch.setattr(connection, "MOST_DRAINED", most)
+    monkeypatch.setattr(context, "REFUSAL_DRAIN", 0.2)
+    monkeypatch.setattr(context, "MOST_DRAINED", most)
     with capture_logs() as events:
         async with running(sandbox_database) as (worker, address):
-            worker._desk.room = Room(0, 10)
+            worker._context.room = Room(0, 10)
             with socket.create_connection(address) as client:
                 for _ in range(7):
                     with suppress(OSError):  # it was cut
@@ -181,7 +186,7 @@ async def test_memory_runs_short(sandbox_database: Database, monkeypatch: pytest
     """A worker that pauses for want of memory accepts again, though there is none either to watch another socket."""
     async with running(sandbox_database) as (worker, address):
         [acceptor] = worker._acceptors
-        poller = worker._desk.poller
+        poller = worker._context.poller
         with monkeypatch.context() as scarcity:
             scarcity.setattr(acceptor, "_accept", Scarce.accept)
             scarcity.setattr(poller, "_epoll", Scarce(poller._epoll))
@@ -230,7 +235,7 @@ async def test_connection_is_given_back_before_its_end_is_seen(
     """A client that comes again as soon as it sees the end of its connection does not find that one counted still."""
     has_heard: list[bool] = []
     async with running(sandbox_database) as (worker, address):
-        sources = worker._desk.sources
+        sources = worker._context.sources
         with socket.create_connection(address) as client:
 
             def disconnect(who: Client) -> None:
