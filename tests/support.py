@@ -188,6 +188,7 @@ class Service(AbstractContextManager["Service"]):
 
     command: Sequence[str | Path] = (WHOISD, "serve")
     pass_fds: Sequence[int] = ()
+    awaits = "server.ready"  # the event after which it is taken to have started
 
     def __init__(self, dsn: str, settings: Mapping[str, str] | None = None, *, host: str = "127.0.0.1") -> None:
         self.host = host
@@ -214,7 +215,7 @@ class Service(AbstractContextManager["Service"]):
         self._reader = threading.Thread(target=self._read)  # a pipe that nobody reads would stop the server
         self._reader.start()
         self.port = int(self.wait_for_event("server.listening")["port"])
-        self.wait_for_event("server.ready")
+        self.wait_for_event(self.awaits)
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -221,7 +221,10 @@ class Server(_Section):
     """Workers, and the limits and deadlines of connections."""
 
     workers: Count | None = Field(
-        default=None, ge=1, le=MOST_WORKERS, description="worker processes; without it one for each CPU we may use"
+        default=None,
+        ge=1,
+        le=MOST_WORKERS,
+        description="worker processes; without it one for each CPU that affinity and cgroup allow, up to 16",
     )
     read_timeout: Seconds = Field(default=10.0, description="seconds for a client to send its whole line")
     write_timeout: Seconds = Field(

@@ -64,7 +64,7 @@ TESTED_ELSEWHERE = {
     "registry/vat.py": "integration/registry/test_loader.py: the warnings about VAT numbers",
     "sandbox/postgres.py": "integration/sandbox/test_sandbox.py, and every test that has a database",
     "server/children.py": "integration/server/test_supervisor.py",
-    "server/delivery.py": "integration/server/test_connection.py and test_worker.py: answers that arrive whole, or are cut off",
+    "server/delivery.py": "integration/server/test_connection.py and test_worker.py: answers whole and cut off",
     "server/events.py": "integration/server/test_supervisor.py: what it waits for",
     "server/states.py": "values that a connection goes through: integration/server/test_connection.py",
 }

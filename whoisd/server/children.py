@@ -4,12 +4,10 @@ A new kind of process takes a `Kind` in `fleet`, the functions that begin it her
 `Shared.parts`. Nothing here decides when a process starts or ends.
 """
 
-import ctypes
 import os
 import secrets
 import signal
 import socket
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,7 +22,9 @@ from whoisd.limits.counters import Counters
 from whoisd.limits.memory import anonymous, open_ledger
 from whoisd.limits.sources import Quotas, Sources
 from whoisd.log import ClientNames, Logger, log_fault, open_log
+from whoisd.server import process
 from whoisd.server.context import WorkerContext
+from whoisd.server.cpus import default_workers
 from whoisd.server.events import Signals
 from whoisd.server.fleet import Kind, Part, rows_for
 from whoisd.server.metrics import Board
@@ -34,7 +34,6 @@ from whoisd.server.worker import RETIRE, STOP
 from whoisd.server.worker import run as work
 
 _SUPERVISOR_ROW: Final = 0
-_PR_SET_PDEATHSIG: Final = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +58,6 @@ class Shared:
         self.tally = self.board.tally(_SUPERVISOR_ROW)
         self._open_connections = anonymous(Counters.size(rows))
         self._names_key, self._names_day = secrets.token_bytes(32), datetime.now(UTC).date()
-        self._prctl = ctypes.CDLL(None).prctl if sys.platform == "linux" else None
         self._pid = os.getpid()
         self.open_ledger(settings)
 
@@ -100,9 +98,9 @@ class Shared:
         """Do what a process of this kind does, to its end; return whether that was a good one."""
         try:
             signals.forget()
-            if self._prctl:
-                self._prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)  # when the supervisor ends, however that is
-            if os.getppid() == self._pid:  # else it has ended already
+            process.go_first()
+            process.leave_no_core()
+            if process.follow(self._pid):  # else the supervisor has ended already
                 _BECOME[part.kind](self, row, configuration, signals, log)
                 return True
         except BaseException as error:  # noqa: BLE001 - whatever it is, the log tells it
@@ -155,6 +153,6 @@ _BECOME: Final[Mapping[Kind, Callable[[Shared, int, Configuration, Signals, Logg
 
 def _parts(settings: Settings, metrics: socket.socket | None) -> list[Part]:
     """Return the parts of a server, in the order in which they are started."""
-    workers = settings.server.workers or len(os.sched_getaffinity(0))
+    workers = settings.server.workers or default_workers()
     observer = [Part(Kind.OBSERVER)] if metrics else []
     return [*observer, *(Part(Kind.WORKER, number) for number in range(1, workers + 1))]

@@ -28,6 +28,7 @@ class Signals:
     """The events that the supervisor waits for. A signal is noted, and does nothing halfway."""
 
     _OURS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+    _NOBODYS: Final = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM)  # which would end us, and mean nothing to us
 
     def __init__(self) -> None:
         self._signals, self._on_signal = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -35,7 +36,10 @@ class Signals:
         self._came: set[int] = set()
         for number in self._OURS:
             signal.signal(number, lambda number, _: self._came.add(number))
+        for number in self._NOBODYS:
+            signal.signal(number, signal.SIG_IGN)
         signal.set_wakeup_fd(self._on_signal, warn_on_full_buffer=False)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, self._OURS)  # `whoisd.commands` holds SIGHUP back until here
 
     def wait(self, seconds: float) -> Events:
         """Return what has happened, as soon as something has, or after so many seconds."""
@@ -57,6 +61,7 @@ class Signals:
     def forget(self) -> None:
         """Be a forked process, which minds no terminal and ends when it is told to."""
         signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGUSR1, signal.SIG_DFL)
         for number in self._OURS:
             signal.signal(number, signal.SIG_DFL if number in {signal.SIGTERM, signal.SIGCHLD} else signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, self._OURS)

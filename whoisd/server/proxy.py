@@ -17,10 +17,9 @@ under the balancer's name.
 """
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Final, NoReturn
+from typing import Final
 
 from whoisd.errors import ProxyError, ProxyFault
 
@@ -28,7 +27,13 @@ LONGEST_LINE: Final = 107  # bytes of a header of version 1, its CRLF counted (s
 LIMIT: Final = 4096  # bytes of a header of version 2: 232 with the longest addresses, and the TLVs of a TLS balancer
 
 _LINE_START: Final = b"PROXY "
-_NUMBER: Final = re.compile("0|[1-9][0-9]{0,4}")
+_LINE: Final = re.compile(
+    rb"PROXY (?:UNKNOWN(?: .*)?"
+    rb"|TCP(?P<family>[46]) (?P<client>[0-9A-Fa-f:.]+) (?P<server>[0-9A-Fa-f:.]+)"
+    rb" (?P<from>0|[1-9][0-9]{0,4}) (?P<to>0|[1-9][0-9]{0,4}))",
+    re.DOTALL,
+)
+_HIGHEST_PORT: Final = 0xFFFF
 _SIGNATURE: Final = b"\r\n\r\n\0\r\nQUIT\n"
 _FIXED: Final = 16  # bytes of a header of version 2 up to its addresses
 _LOCAL: Final = b"\x20"
@@ -71,8 +76,8 @@ class HeaderBuffer:
     def feed(self, data: bytes) -> Header | None:
         """Add bytes; return the header once it is whole, else None.
 
-        Raises ProxyError at the first byte that breaks the format or a limit, however the bytes are cut; a length of
-        version 2 counts as one byte.
+        Raises ProxyError for what breaks the format or a limit, at the same byte however the bytes are cut: the first that
+        begins no header, the end of a line, or the field of version 2 that is wrong.
         """
         self.pending = self.pending or bool(data)
         self._held += data
@@ -85,78 +90,30 @@ class HeaderBuffer:
             return None
         raise ProxyError(ProxyFault.NOT_PROXY)
 
-    def end(self) -> NoReturn:
-        """Raise ProxyError: the input ended before the header did (`pending` says whether there was any)."""
-        raise ProxyError(ProxyFault.INCOMPLETE)
-
-
-@dataclass(frozen=True, slots=True)
-class _Word:
-    """One word of a line: which texts it may be, and endings of which one makes any beginning of such a text whole."""
-
-    is_valid: Callable[[str], bool]
-    endings: tuple[str, ...]
-
-    def may_begin(self, text: str) -> bool:
-        """Whether a text, whole or not, can still become this word."""
-        return any(self.is_valid(text + ending) for ending in self.endings)
-
-
-def _is_ipv4(text: str) -> bool:
-    try:
-        IPv4Address(text)  # refuses zeros before a number
-    except ValueError:
-        return False
-    return True
-
-
-def _is_ipv6(text: str) -> bool:
-    try:
-        return IPv6Address(text).scope_id is None
-    except ValueError:
-        return False
-
-
-def _is_port(text: str) -> bool:
-    return bool(_NUMBER.fullmatch(text)) and int(text) <= 0xFFFF  # noqa: PLR2004 - 16 bits
-
-
-def _tails(text: str) -> tuple[str, ...]:
-    return tuple(text[start:] for start in range(len(text) + 1))
-
-
-_KEYWORDS: Final = ("TCP4", "TCP6", "UNKNOWN")
-_FAMILY: Final = _Word(_KEYWORDS.__contains__, tuple(tail for keyword in _KEYWORDS for tail in _tails(keyword)))
-_PORT: Final = _Word(_is_port, _tails("0"))
-_IPV4: Final = _Word(_is_ipv4, _tails("0.0.0.0"))  # noqa: S104 - nothing is bound
-# An address of version 6 is made whole by "::", the other half of it or a last group; its end may be dotted (inet_ntop).
-_IPV6: Final = _Word(_is_ipv6, (*_tails("::"), *_IPV4.endings))
-_BEHIND: Final = {"TCP4": (_IPV4, _IPV4, _PORT, _PORT), "TCP6": (_IPV6, _IPV6, _PORT, _PORT)}
-
 
 def _read_line(held: bytearray) -> Header | None:
-    """Read a header of version 1 as far as it has come; raise ProxyError once it cannot become one."""
-    start = bytes(held[:LONGEST_LINE])
-    line, ended, _ = start.partition(b"\r\n")
-    words = (line if ended else line.removesuffix(b"\r")).removeprefix(_LINE_START).decode("latin-1").split(" ")
-    whole = start.endswith(b"\r") or bool(ended)
-    if words[0] != "UNKNOWN" and not _follow_grammar(words, whole=whole):
+    """Read a header of version 1 once its line is whole. Raises ProxyError."""
+    line, ended, _ = bytes(held[:LONGEST_LINE]).partition(b"\r\n")
+    if not ended:
+        if len(held) >= LONGEST_LINE:
+            raise ProxyError(ProxyFault.TOO_LONG)
+        return None
+    match = _LINE.fullmatch(line)
+    if not match:
         raise ProxyError(ProxyFault.MALFORMED)
-    if ended:
-        client = None if words[0] == "UNKNOWN" else _address(words[1])
-        return Header(client, bytes(held[len(line) + 2 :]))
-    if len(start) == LONGEST_LINE:
-        raise ProxyError(ProxyFault.TOO_LONG)
-    return None
+    return Header(_client(match) if match["family"] else None, bytes(held[len(line) + 2 :]))
 
 
-def _follow_grammar(words: list[str], *, whole: bool) -> bool:
-    """Whether the words behind PROXY are a line, or, of a line that is not whole, can become one (the last may be begun)."""
-    grammar = (_FAMILY, *_BEHIND.get(words[0], ()))
-    if len(words) > len(grammar) or (whole and len(words) < len(grammar)):
-        return False
-    *before, (last, text) = zip(grammar, words, strict=False)
-    return all(word.is_valid(said) for word, said in before) and (last.is_valid if whole else last.may_begin)(text)
+def _client(match: re.Match[bytes]) -> IPv4Address | IPv6Address:
+    """Return the client of a line whose form is right. Raises ProxyError when one of its values is none."""
+    kind = IPv4Address if match["family"] == b"4" else IPv6Address
+    try:
+        client, _ = (str(kind(match[end].decode("ascii"))) for end in ("client", "server"))
+    except ValueError:
+        raise ProxyError(ProxyFault.MALFORMED) from None
+    if max(int(match["from"]), int(match["to"])) > _HIGHEST_PORT:
+        raise ProxyError(ProxyFault.MALFORMED)
+    return _address(client)
 
 
 def _read_binary(held: bytearray) -> Header | None:

@@ -20,7 +20,7 @@ from whoisd.config import Settings
 from whoisd.errors import ConfigError, whereabouts
 from whoisd.limits.counters import MOST_NAMED
 from whoisd.log import Logger
-from whoisd.server import fleet
+from whoisd.server import fleet, process
 from whoisd.server.children import Configuration, Shared
 from whoisd.server.events import Events, Signals
 from whoisd.server.fleet import Announce, Child, Death, Fleet, Kill, Kind, Look, Order, Part, Start, Tell, Wanted
@@ -82,11 +82,10 @@ class Supervisor:
 
     def _reap(self) -> None:
         """Look which processes have ended."""
-        for pid, child in tuple(self._children.items()):
-            ended, status = os.waitpid(pid, os.WNOHANG)
-            if not ended:
-                continue
-            del self._children[pid]
+        for pid, status in process.ended(tuple(self._children)):
+            child = self._children.pop(pid, None)
+            if not child:
+                continue  # an orphan
             self._shared.forget(child.row)
             code = os.waitstatus_to_exitcode(status)
             if not child.told and not self._wanted.stopping:

@@ -3,7 +3,7 @@
 import asyncio
 import errno
 import signal
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from socket import SOCK_STREAM, SocketType
 from time import monotonic
 from typing import Any, Final
@@ -111,6 +111,7 @@ class Worker:
         await self._context.store.connect()
         for acceptor in self._acceptors:
             acceptor.start()
+        self._context.tally.accepting(yes=True)
 
     def close(self, *, last: bool) -> None:
         """Stop accepting. `last` is whether nobody accepts after us.
@@ -130,7 +131,7 @@ class Worker:
         """Let open connections end, for so many seconds at most, or until one of these happens."""
         if self._context.open:
             self._context.idle.clear()
-            await _first(self._context.idle, *unless, seconds=seconds)
+            await _first(self._context.idle.wait(), *(event.wait() for event in unless), seconds=seconds)
 
     async def stop(self) -> None:
         """Cut what is still open, and end; idempotent."""
@@ -147,8 +148,13 @@ class Worker:
 
 
 def run(make: Callable[[], WorkerContext]) -> None:
-    """Serve until `STOP` or `RETIRE` comes. `make` is called on the running loop."""
-    uvloop.run(_serve(make))
+    """Serve until `STOP` or `RETIRE` comes. `make` is called on the running loop.
+
+    The loop is not closed: that would wait for a resolver that hangs (uvloop asks it in a thread), and the process ends now.
+    """
+    loop = uvloop.new_event_loop()
+    asyncio.set_event_loop(loop)
+    loop.run_until_complete(_serve(make))
 
 
 async def _serve(make: Callable[[], WorkerContext]) -> None:
@@ -168,10 +174,13 @@ async def _serve(make: Callable[[], WorkerContext]) -> None:
 async def _work(context: WorkerContext, stop: asyncio.Event, retire: asyncio.Event) -> None:
     worker = Worker(context)
     try:
-        await worker.start()
-        context.tally.accepting(yes=True)
-        context.say(Stage.ACCEPTING)
-        await _first(stop, retire)
+        starting = context.loop.create_task(worker.start())
+        await _first(stop.wait(), starting)
+        if starting.done():
+            starting.result()
+            context.say(Stage.ACCEPTING)
+            await _first(stop.wait(), retire.wait())
+        starting.cancel()
         worker.close(last=stop.is_set())
         if not stop.is_set():
             await worker.drain(patience_of(context.settings), stop)
@@ -181,12 +190,13 @@ async def _work(context: WorkerContext, stop: asyncio.Event, retire: asyncio.Eve
         await worker.stop()
 
 
-async def _first(*events: asyncio.Event, seconds: float | None = None) -> None:
-    """Wait until one of these happens, or so many seconds have passed."""
-    waiting = [asyncio.ensure_future(event.wait()) for event in events]
-    _, rest = await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-    for task in rest:
-        task.cancel()
+async def _first(*events: Awaitable[object], seconds: float | None = None) -> None:
+    """Wait until one of these happens, or so many seconds have passed; a task among them goes on."""
+    waiting = [asyncio.ensure_future(event) for event in events]
+    await asyncio.wait(waiting, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    for event, task in zip(events, waiting, strict=True):
+        if event is not task:
+            task.cancel()
 
 
 def patience_of(settings: Settings) -> float:
