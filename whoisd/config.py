@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from importlib.metadata import version
-from ipaddress import IPv6Network, ip_address, ip_network
+from ipaddress import IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal, Self
 
@@ -49,6 +49,11 @@ advertising or to contact people unasked. Queries are limited for each source.""
 LEAST_RATE: Final = 0.001
 MOST_RATE: Final = 1e6
 OTHER_NETWORK: Final = "other"  # what metrics call whatever is in no named network
+_KUBERNETES: Final = re.compile(
+    "WHOISD(_[A-Z0-9_]+)?_(SERVICE_HOST|SERVICE_PORT(_[A-Z0-9_]+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
+)
+_LINK: Final = re.compile("WHOISD(_[A-Z0-9_]+)?_PORT")  # which could be a setting's, misspelt, but for its value
+_ADDRESS: Final = re.compile("(tcp|udp|sctp)://")
 _LISTS: Final = ("listen", "network")
 _MAPPED: Final = IPv6Network("::ffff:0:0/96")
 
@@ -118,11 +123,19 @@ def _aware(value: datetime) -> datetime:
 
 
 def canonical_address(value: str) -> str:
-    """Return an IPv4 or IPv6 address in its short form. Raises `ValueError` for any other text, a name among them."""
+    """Return an IPv4 or IPv6 address in its short form. Raises `ValueError` for any other text, a name among them.
+
+    An address of a link (with a zone) is refused, as one would be that is IPv4 written as IPv6: no socket has such a name.
+    """
     try:
-        return str(ip_address(value))
+        address = ip_address(value)
     except ValueError:
         raise ValueError("must be an IPv4 or IPv6 address") from None
+    if isinstance(address, IPv6Address) and address.scope_id:
+        raise ValueError("must have no zone: clients of one link alone could reach it")
+    if isinstance(address, IPv6Address) and address.ipv4_mapped:
+        raise ValueError("must be written as the IPv4 address that it stands for")
+    return str(address)
 
 
 def _cidr(value: object) -> object:
@@ -473,7 +486,10 @@ def load_settings(file: Path | None = None) -> Settings:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        if text.startswith("\ufeff"):
+            raise ConfigError(f"{path}: begins with a byte order mark (BOM), which TOML has not: save it without one")
+        return tomllib.loads(text)
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -490,10 +506,19 @@ def _check_variables() -> None:
         f"{_printable(name)}: not a setting; sections are {', '.join(sorted(Settings.model_fields))}"
         for name in sorted(os.environ)
         if name.upper().startswith(ENV_PREFIX)
+        and not _is_of_kubernetes(name, os.environ[name])
         and name[len(ENV_PREFIX) :].split("__")[0].lower() not in Settings.model_fields
     ]
     if faults:
         raise ConfigError("\n".join(faults))
+
+
+def _is_of_kubernetes(name: str, value: str) -> bool:
+    """Whether a variable is one that Kubernetes sets in each container for a service whose name begins with whoisd.
+
+    Its documentation, "Service", "Environment variables": NAME_SERVICE_HOST, NAME_SERVICE_PORT, and those of Docker's links.
+    """
+    return bool(_KUBERNETES.fullmatch(name) or (_LINK.fullmatch(name) and _ADDRESS.match(value)))
 
 
 def _unreadable_variables() -> str:

@@ -1,5 +1,6 @@
 """The settings: where they come from, what is refused and how it is named, and that no password is ever shown."""
 
+import json
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -761,3 +762,48 @@ def test_a_network_in_which_no_client_is(file: Path, section: str, fault: str) -
     assert faults(file) == [f"{file}: {fault} is in limits.nat64, so write it as IPv4, which its addresses count as"]
     file.write_text(f"{GOOD}{section}")
     load_settings(file)
+
+
+@pytest.mark.parametrize("host", ["fe80::1%eth0", "::ffff:192.0.2.1", "::ffff:c000:201"])
+def test_addresses_that_no_socket_has(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An address with a zone, and an IPv4 one written as IPv6, are refused before a socket would be."""
+    monkeypatch.setenv("WHOISD_DATABASE__DSN", "postgresql://whoisd_reader@/whois")
+    monkeypatch.setenv("WHOISD_LISTEN", json.dumps([{"host": host, "port": 43}]))
+    with pytest.raises(ConfigError, match=r"must (have no zone|be written as the IPv4 address)"):
+        load_settings()
+
+
+@pytest.mark.parametrize("service", ["WHOISD", "WHOISD_METRICS", "WHOISD_SERVER", "WHOISD_2"])
+def test_variables_of_kubernetes(service: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What Kubernetes sets for a service whose name begins with whoisd stops no start, whatever its ports are called."""
+    monkeypatch.setenv("WHOISD_DATABASE__DSN", "postgresql://whoisd_reader@/whois")
+    for name, value in {
+        "SERVICE_HOST": "10.0.0.1",
+        "SERVICE_PORT": "43",
+        "SERVICE_PORT_WHOIS": "43",
+        "SERVICE_PORT_WHOIS_TLS": "4343",
+        "PORT": "tcp://10.0.0.1:43",
+        "PORT_43_TCP": "tcp://10.0.0.1:43",
+        "PORT_43_TCP_PROTO": "tcp",
+        "PORT_43_TCP_PORT": "43",
+        "PORT_43_TCP_ADDR": "10.0.0.1",
+    }.items():
+        monkeypatch.setenv(f"{service}_{name}", value)
+    assert load_settings().server.read_timeout == 10
+
+
+@pytest.mark.parametrize("name", ["WHOISD_PORT", "WHOISD_LISTEN_PORT", "WHOISD_SERVICES_HOST", "WHOISD_PORT_43_TCPX"])
+def test_misspelt_variables_are_none_of_kubernetes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A misspelt setting is named though it looks like a variable of Kubernetes."""
+    monkeypatch.setenv("WHOISD_DATABASE__DSN", "postgresql://whoisd_reader@/whois")
+    monkeypatch.setenv(name, "4343")
+    with pytest.raises(ConfigError, match=f"{name}: not a setting"):
+        load_settings()
+
+
+def test_byte_order_mark(tmp_path: Path) -> None:
+    """A file that begins with a byte order mark is refused by that name, and not as a fault of its first line."""
+    file = tmp_path / "whoisd.toml"
+    file.write_bytes(b"\xef\xbb\xbf[database]\ndsn = 'postgresql://whoisd_reader@/whois'\n")
+    with pytest.raises(ConfigError, match=r"begins with a byte order mark \(BOM\)"):
+        load_settings(file)

@@ -50,16 +50,34 @@ def open_listeners(listen: Sequence[Listen]) -> Iterator[list[Listener]]:
     Raises `ConfigError`, which names the address that cannot be had, or that was passed on and is in no section.
     """
     with ExitStack() as stack:
-        inherited = {_address(each): stack.enter_context(each) for each in inherited_sockets()}
+        inherited = _by_address([stack.enter_context(each) for each in inherited_sockets()], listen)
         listeners = []
         for number, section in enumerate(listen):
             passed_on = inherited.pop((str(ip_address(section.host)), section.port), None)
             opened = passed_on or stack.enter_context(open_socket(section.host, section.port, f"listen.{number}"))
             opened.setblocking(False)  # several processes accept from it: the one that is late is not to wait
             listeners.append(Listener(opened, section, inherited=passed_on is not None))
-        for host, port in inherited:
-            raise ConfigError(f"listen: a socket on {host} port {port} was passed on; add a [[listen]] section for it")
         yield listeners
+
+
+def _by_address(inherited: Sequence[socket.socket], listen: Sequence[Listen]) -> dict[tuple[str, int], socket.socket]:
+    """Return the sockets that were passed on, by address. Raises `ConfigError` for those that are in no section, or twice.
+
+    Before any other is opened: that one may be in the way of what is configured is the lesser news.
+    """
+    wanted = {(section.host, section.port) for section in listen}
+    found: dict[tuple[str, int], socket.socket] = {}
+    faults = []
+    for each in inherited:
+        host, port = address = _address(each)
+        if address not in wanted:
+            faults.append(f"listen: a socket on {host} port {port} was passed on; add a [[listen]] section for it")
+        elif address in found:
+            faults.append(f"listen: two sockets on {host} port {port} were passed on; leave one ListenStream= of them")
+        found[address] = each
+    if faults:
+        raise ConfigError("\n".join(faults))
+    return found
 
 
 def open_socket(host: str, port: int, key: str) -> socket.socket:

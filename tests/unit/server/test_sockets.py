@@ -133,6 +133,29 @@ def test_inherited_socket_without_a_section_is_named() -> None:
     assert said == f"fault: listen: a socket on 127.0.0.1 port {port} was passed on; add a [[listen]] section for it"
 
 
+def test_every_inherited_socket_without_a_section_is_named() -> None:
+    """All that are in no section are named, before any is opened: one of them may be in the way of what is configured."""
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as other:
+        ports = [each.getsockname()[1] for each in (one, other)]
+        said = opened_with([one, other], [{"host": "127.0.0.2", "port": ports[0]}])
+    assert said.startswith("fault: ")
+    assert all(f"a socket on 127.0.0.1 port {port} was passed on" in said for port in ports)
+
+
+def test_address_that_is_passed_on_twice() -> None:
+    """Two sockets of one address, of which one would be taken from by nobody, stop the start."""
+    with socket.socket() as one, socket.socket() as other:
+        for each in (one, other):
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        one.bind(("127.0.0.1", 0))
+        port = one.getsockname()[1]
+        other.bind(("127.0.0.1", port))
+        one.listen()
+        other.listen()
+        said = opened_with([one, other], [{"host": "127.0.0.1", "port": port}])
+    assert said == f"fault: listen: two sockets on 127.0.0.1 port {port} were passed on; leave one ListenStream= of them"
+
+
 # --- the limit on open files -----------------------------------------------------------------------------------------
 
 
