@@ -22,6 +22,7 @@ import structlog
 from whoisd.answers.model import Found
 from whoisd.answers.names import DomainName
 from whoisd.answers.query import DomainQuery, HostQuery
+from whoisd.answers.wire import Charset
 from whoisd.database.dsn import Dsn
 from whoisd.database.hosts import HostPool
 from whoisd.database.views import DOMAIN, VIEWS, View, view_of
@@ -54,6 +55,11 @@ _LOST: Final = (
 _UNPREPARED: Final = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePreparedStatementError)
 
 Tell = Callable[[Found], None]
+
+
+# What `check` looks up: no host has the name of the root.
+_NOBODY: Final = HostQuery(DomainName(".", "."), Charset.UTF_8)
+_CHECKED: Final = {_NOBODY.name.ascii}
 
 
 class _Waiter:
@@ -139,6 +145,10 @@ class Store:
         finally:
             self._give_up(waiter)
 
+    async def check(self) -> bool:
+        """Return whether lookups are answered now, by one of a name that is nobody's. It is in no figure."""
+        return not isinstance(await self.find(_NOBODY), StoreError)
+
     async def connect(self) -> bool:
         """Connect now rather than at the first query; return whether the database answers."""
         try:
@@ -220,7 +230,8 @@ class Store:
             self._runner = None
 
     async def _run_batch(self, view: View, waiting: Waiting) -> None:
-        self._on_batch(len(waiting))
+        if waiting.keys() != _CHECKED:
+            self._on_batch(len(waiting))
         try:
             async with asyncio.timeout(self._deadline):
                 await self._fetch(view, waiting)

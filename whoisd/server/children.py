@@ -11,6 +11,7 @@ import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from time import monotonic
 from typing import Final, NoReturn
 
 import uvloop
@@ -28,7 +29,7 @@ from whoisd.server.cpus import default_workers
 from whoisd.server.events import Signals
 from whoisd.server.fleet import Kind, Part, rows_for
 from whoisd.server.metrics import Board
-from whoisd.server.observer import PATIENCE, Watch, observe
+from whoisd.server.observer import PATIENCE, TURNING_WITHIN, Watch, observe
 from whoisd.server.sockets import Listener, Room
 from whoisd.server.worker import RETIRE, STOP
 from whoisd.server.worker import run as work
@@ -123,6 +124,7 @@ class Shared:
                 names=ClientNames(settings.log.client, self._names_key, self._names_day),
                 log=log,
                 say=signals.say,
+                others_answer=lambda: self.board.answered(monotonic() - TURNING_WITHIN) > 0,
             )
 
         work(make)

@@ -184,6 +184,7 @@ class Connection(Delivery):
         """Send an answer, if there is still somebody; what was our fault costs the client nothing."""
         if answer.outcome in _OUR_FAULT:
             self._context.sources.refund(self._client)
+            self._context.doubt.set()
         if self._state is not CLOSED:
             self._send(answer)
 

@@ -70,6 +70,7 @@ class WorkerContext:
     names: ClientNames
     log: Logger
     say: Callable[[Stage], None] = lambda _: None
+    others_answer: Callable[[], bool] = lambda: False  # whether another worker has a database that answers
     policy: Policy = field(init=False)
     loop: asyncio.AbstractEventLoop = field(init=False)
     poller: Poller = field(init=False)
@@ -80,6 +81,7 @@ class WorkerContext:
     answered: dict[Guest, None] = field(init=False, default_factory=dict)  # they have their answer, and only have to close
     silent: dict[Guest, None] = field(init=False, default_factory=dict)  # they had sent nothing when last looked at
     idle: asyncio.Event = field(init=False, default_factory=asyncio.Event)
+    doubt: asyncio.Event = field(init=False, default_factory=asyncio.Event)  # a lookup has failed: does the database answer?
     reading: Deadlines[Guest] = field(init=False)
     closing: Deadlines[Guest] = field(init=False)
     leaving: Deadlines[Guest] = field(init=False)

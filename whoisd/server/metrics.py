@@ -69,7 +69,9 @@ _RELOADS: Final = {"applied": _cells.take(), "rejected": _cells.take()}
 _RELOADED_AT: Final = _cells.take()
 _RELOAD_FAILED: Final = _cells.take()
 _STOPPING: Final = _cells.take()
-_GAUGES: Final = (_OPEN, _ALIVE, _ACCEPTING)
+_DATABASE: Final = _cells.take()  # whether a worker's database answers: it does, it does not, or 0 where that is not known
+_ANSWERS, _FAILS = 1, 2
+_GAUGES: Final = (_OPEN, _ALIVE, _ACCEPTING, _DATABASE)
 
 
 class Tally:
@@ -117,6 +119,10 @@ class Tally:
     def accepting(self, *, yes: bool) -> None:
         """Say whether this process accepts connections."""
         self._cells[_ACCEPTING] = yes
+
+    def database(self, *, answers: bool) -> None:
+        """Say whether the database answers this process."""
+        self._cells[_DATABASE] = _ANSWERS if answers else _FAILS
 
     @property
     def last_alive(self) -> float:
@@ -179,8 +185,16 @@ class Board:
 
     def turning(self, since: float) -> int:
         """Return how many processes accept, and have said since a moment of the monotonic clock that they turn."""
-        alive, accepting = (self._cells[cell :: _cells.size] for cell in (_ALIVE, _ACCEPTING))
-        return sum(at > since * 1000 and yes for at, yes in zip(alive, accepting, strict=True))
+        return len(self._accepting(since))
+
+    def answered(self, since: float) -> int:
+        """Return how many of them have a database that answers."""
+        return sum(database == _ANSWERS for database in self._accepting(since))
+
+    def _accepting(self, since: float) -> list[int]:
+        """Return what the database is to each process that accepts, and has said since a moment that it turns."""
+        rows = zip(*(self._cells[cell :: _cells.size] for cell in (_ALIVE, _ACCEPTING, _DATABASE)), strict=True)
+        return [database for at, accepts, database in rows if at > since * 1000 and accepts]
 
 
 class Findings(NamedTuple):
@@ -188,8 +202,9 @@ class Findings(NamedTuple):
 
     workers: int
     bans: Mapping[str, int]  # in force, by scope: source; a network is never banned
-    data_age: float | None  # seconds; None when the database does not answer
+    data_age: float | None  # seconds; None when it cannot be had
     networks: Mapping[str, int]  # number of each named network, by its name
+    database: bool = False  # whether it answers any worker
 
 
 class BoardCollector(Collector):
@@ -300,7 +315,7 @@ class BoardCollector(Collector):
 
     def _database(self) -> Iterator[Metric]:
         age = self._findings.data_age
-        yield _gauge("whoisd_database_up", "Whether the database answers.", {(): age is not None})
+        yield _gauge("whoisd_database_up", "Whether the database answers any worker.", {(): self._findings.database})
         if age is not None:
             yield _gauge("whoisd_data_age_seconds", "Replication lag of a standby; 0 on a primary.", {(): age})
 

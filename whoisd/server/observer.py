@@ -1,11 +1,12 @@
 """The process that tells how the server does: metrics for Prometheus, and whether it lives and is ready, over HTTP.
 
 It serves no query and shares with those that do nothing but the memory that they count in, so that neither it nor who asks
-it can slow an answer. It has a connection to the database of its own, to know whether that answers and how old it is.
+it can slow an answer. Whether the database answers is what the workers say of theirs. It has a connection of its own for
+what they do not know: how old the data is, and whether there is any.
 
     /metrics   all figures
     /livez     200: the server runs
-    /readyz    200: workers accept, and the database answers; 503 with the reason, also while the server stops
+    /readyz    200: workers accept, and the database answers them; 503 with the reason, also while the server stops
 """
 
 import asyncio
@@ -63,6 +64,10 @@ class Watch:
         """Return how many workers turn."""
         return self.board.turning(monotonic() - TURNING_WITHIN)
 
+    def database(self) -> bool:
+        """Return whether the database answers any worker."""
+        return self.board.answered(monotonic() - TURNING_WITHIN) > 0
+
     def findings(self) -> Findings:
         """Find out what is not counted."""
         try:
@@ -70,7 +75,7 @@ class Watch:
         except StoreError:
             age = None
         bans = {"source": sum(1 for _ in self.ledger.bans(self.ledger.time(time())))}
-        return Findings(self.workers(), bans, age, self.networks)
+        return Findings(self.workers(), bans, age, self.networks, self.database())
 
 
 def application(watch: Watch, path: str) -> tuple[HTTPStatus, str, bytes]:
@@ -94,11 +99,11 @@ def _why_not_ready(watch: Watch) -> str:
         return "the server stops"
     if not watch.workers():
         return "no worker accepts"
-    try:
+    if not watch.database():
+        return "the database does not answer: no worker has one that does"
+    with suppress(StoreError):  # our own session's trouble is none of whoever asks the workers
         if not watch.has_domains():
             return "the registry has no domain: whois.domain has no row"
-    except StoreError as error:
-        return f"the database does not answer: {error.cause}"
     return ""
 
 

@@ -18,7 +18,8 @@ from whoisd.server.fleet import Stage
 from whoisd.server.poller import READABLE
 from whoisd.server.sockets import Listener
 
-HEARTBEAT: Final = 1.0  # seconds between two signs of life
+HEARTBEAT: Final = 1.0  # seconds between two signs of life, and between two looks whether the database answers
+LOOK_PAUSE: Final = 0.2  # seconds between two such looks, at least
 ACCEPTS_A_TURN: Final = 64  # of the loop, at most, so that what was accepted before has its turn too
 LAST_ACCEPTS: Final = 64_000  # at stop, of what had connected before
 PAUSE: Final = 0.1  # seconds without accepting when the machine has no descriptor or memory for a connection
@@ -44,6 +45,11 @@ class Acceptor:
         """Accept from now on."""
         self._end_pause()
         self._context.poller.watch(self._listener.socket.fileno(), READABLE, self)
+
+    def rest(self) -> None:
+        """Leave what comes to other workers, until `start`."""
+        self._end_pause()
+        self._context.poller.watch(self._listener.socket.fileno(), 0, self)
 
     def close(self) -> None:
         """Accept no more, and close our copy of the socket; idempotent."""
@@ -104,14 +110,35 @@ class Worker:
     def __init__(self, context: WorkerContext) -> None:
         self._context = context
         self._acceptors = [Acceptor(context, listener) for listener in context.listeners]
-        self._heart = context.loop.create_task(self._beat())
+        self._accepts = False
+        self._tasks = [context.loop.create_task(self._beat())]
 
     async def start(self) -> None:
         """Begin to accept. The database need not answer yet: clients are told to try again later until it does."""
-        await self._context.store.connect()
+        await self._judge()
+        self._tasks.append(self._context.loop.create_task(self._watch_database()))
+
+    async def _watch_database(self) -> None:
+        """Look every second whether the database answers, and soon after a lookup has failed."""
+        doubt = self._context.doubt
+        while True:
+            await asyncio.sleep(LOOK_PAUSE)
+            await _first(doubt.wait(), seconds=HEARTBEAT - LOOK_PAUSE)
+            doubt.clear()
+            await self._judge()
+
+    async def _judge(self) -> None:
+        """Say whether the database answers. Where it does not, leave accepting to the workers that it answers, if any."""
+        context = self._context
+        answers = await context.store.check()
+        context.tally.database(answers=answers)
+        accepts = answers or not context.others_answer()
+        if accepts is self._accepts:
+            return
+        self._accepts = accepts
         for acceptor in self._acceptors:
-            acceptor.start()
-        self._context.tally.accepting(yes=True)
+            acceptor.start() if accepts else acceptor.rest()
+        context.tally.accepting(yes=accepts)
 
     def close(self, *, last: bool) -> None:
         """Stop accepting. `last` is whether nobody accepts after us.
@@ -120,6 +147,7 @@ class Worker:
         that someone outside holds too is theirs to serve. Our copy is closed in any case: a queue that nobody takes from
         should turn clients away at once.
         """
+        self._end_tasks()
         for acceptor, listener in zip(self._acceptors, self._context.listeners, strict=True):
             if last and not listener.inherited:
                 acceptor.accept(LAST_ACCEPTS)
@@ -135,11 +163,17 @@ class Worker:
 
     async def stop(self) -> None:
         """Cut what is still open, and end; idempotent."""
+        self._end_tasks()
         for acceptor in self._acceptors:
             acceptor.close()
         await self._context.store.close()  # first, so that whoever waits for a lookup is told that it failed
         self._context.close()
-        self._heart.cancel()
+        self._tasks[0].cancel()
+
+    def _end_tasks(self) -> None:
+        """Look at the database no more: it could have us accept again."""
+        for task in self._tasks[1:]:
+            task.cancel()
 
     async def _beat(self) -> None:
         while True:

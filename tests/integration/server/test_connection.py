@@ -87,7 +87,6 @@ def test_junk_after_the_line(service: Service, query: bytes, size: int, times: i
         (b"eksempel\x00.dk\r\n", QueryFault.NOT_TEXT),
         (b"\x00", QueryFault.NOT_TEXT),
         (b"\x1b[2Jeksempel.dk\r\n", QueryFault.NOT_TEXT),
-        (b"eksempel\r.dk\r\n", QueryFault.NOT_TEXT),
         (TLS_HELLO, QueryFault.NOT_TEXT),
         (b"\x03\x00\x00\x13\x0e\xe0\x00\x00\x00\x00\x00\x01\x00\x08\x00\x03\x00\x00\x00", QueryFault.NOT_TEXT),
         (b"GET / HTTP/1.1\r\nHost: eksempel.dk\r\n\r\n", QueryFault.SEVERAL_NAMES),
@@ -233,11 +232,13 @@ def test_too_many_connections(sandbox_database: Database) -> None:
     """A connection beyond the limit is refused in full, at once, and those within it are served."""
     with Service(sandbox_database.reader, {"WHOISD_SERVER__MAX_CONNECTIONS": "3"}) as service:
         held = [service.connect() for _ in range(3)]
+        for client in held:
+            client.sendall(b"e")  # one that says nothing would give way
         time.sleep(0.2)
         with service.connect() as client:
             client.sendall(b"eksempel.dk\r\n" * 1000)
             assert receive(client) == notices.too_many_requests(5).replace("\n", "\r\n").encode()
-        held[0].sendall(b"eksempel.dk\r\n")
+        held[0].sendall(b"ksempel.dk\r\n")
         assert receive(held[0]).endswith(ENDS_WITH)
         for client in held:
             client.close()
@@ -253,7 +254,10 @@ def test_refused_client_that_keeps_sending(sandbox_database: Database, seconds: 
         "WHOISD_SERVER__WRITE_TIMEOUT": "4",
         "WHOISD_SERVER__READ_TIMEOUT": "60",
     }
-    with Service(sandbox_database.reader, settings) as service, service.connect(), service.connect() as client:
+    with Service(sandbox_database.reader, settings) as service, service.connect() as holder, ExitStack() as stack:
+        holder.sendall(b"x")
+        service.wait_for_figure(1, "whoisd_connections_open")
+        client = stack.enter_context(service.connect())
         client.sendall(b"eksempel.dk\r\n")
         sent, until = True, time.monotonic() + seconds
         while sent and time.monotonic() < until:

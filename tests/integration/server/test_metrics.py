@@ -197,10 +197,12 @@ def _exceed(service: Service, turn: int, asked: Counter[tuple[str, str]], reason
     reasons[Reason.NOT_ASKED] += 8
     held = [service.connect(f"127.10.{turn}.1") for _ in range(2)]
     for client in held:
-        client.sendall(b"HELP\r\n")
-        receive(client)  # it is open until we close it too
+        client.sendall(b"HE")  # it is served until it has its answer
     for _ in range(2):
         service.ask("HELP", f"127.10.{turn}.1")
+    for client in held:
+        client.sendall(b"LP\r\n")
+        receive(client)
     asked["help", "help"] += 2
     asked["too_many_connections", "none"] += 2
     for client in held:

@@ -247,3 +247,27 @@ async def test_connection_is_given_back_before_its_end_is_seen(
             await asyncio.sleep(0.2)
             assert has_heard == [False]
             assert client.recv(4096)
+
+
+async def test_worker_without_a_database_leaves_accepting(sandbox_database: Database) -> None:
+    """A worker whose database does not answer accepts while no other has one that does, and leaves it to that one then."""
+    async with running(sandbox_database) as (worker, address):
+        context = worker._context
+        others = False
+        context.others_answer = lambda: others
+        assert await ask(address)
+
+        async def does_not() -> bool:
+            return False
+
+        context.store.check = does_not  # type: ignore[method-assign]
+        context.doubt.set()
+        await asyncio.sleep(0.5)
+        assert await ask(address)
+        others = True
+        await asyncio.sleep(1.2)
+        waiting = asyncio.create_task(ask(address))
+        await asyncio.sleep(0.3)
+        assert not waiting.done()
+        others = False
+        assert await waiting

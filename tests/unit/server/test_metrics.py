@@ -310,7 +310,7 @@ def test_size() -> None:
 
 def test_facts() -> None:
     """Workers, bans in force and the data's age are as they were found; where there are no bans that is zero."""
-    found = figures(board(), Findings(4, {"source": 3}, 12.5, {}))
+    found = figures(board(), Findings(4, {"source": 3}, 12.5, {}, database=True))
     assert found.sum("whoisd_workers") == 4
     assert found.sum("whoisd_bans_in_force", scope="source") == 3
     assert figures(board(), Findings(4, {}, 12.5, {})).sum("whoisd_bans_in_force", scope="source") == 0
@@ -320,8 +320,22 @@ def test_facts() -> None:
 
 def test_a_primary_has_an_age() -> None:
     """A data age of zero is one: the database answers."""
-    found = figures(board(), Findings(1, {}, 0.0, {}))
+    found = figures(board(), Findings(1, {}, 0.0, {}, database=True))
     assert (found.sum("whoisd_database_up"), found.sum("whoisd_data_age_seconds")) == (1, 0)
+
+
+def test_database_of_the_workers() -> None:
+    """The database is up where it answers a worker that accepts and turns; what the others have, or had, does not count."""
+    rows = Board(memoryview(bytearray(Board.size(4))), 4)
+    for row, (alive, accepts, answers) in enumerate([(9.0, True, False), (2.0, True, True), (9.0, False, True)]):
+        rows.tally(row).alive(alive)
+        rows.tally(row).accepting(yes=accepts)
+        rows.tally(row).database(answers=answers)
+    assert (rows.turning(5.0), rows.answered(5.0)) == (1, 0)
+    rows.tally(0).database(answers=True)
+    assert rows.answered(5.0) == 1
+    rows.tally(0).reset()
+    assert rows.answered(0.0) == 1  # of the second, which turned before
 
 
 def test_without_the_database() -> None:

@@ -32,6 +32,7 @@ def port() -> Iterator[int]:
     board = Board(memoryview(bytearray(Board.size(1))), 1)
     board.tally(0).alive(1e9)
     board.tally(0).accepting(yes=True)
+    board.tally(0).database(answers=True)
     with (
         socket.create_server(("127.0.0.1", 0)) as listening,
         _Server(listening, Watch(board, ledger, {}, store, loop)) as server,
