@@ -26,7 +26,8 @@ import asyncpg
 from click.testing import CliRunner
 from prometheus_client.parser import text_string_to_metric_families
 
-from whoisd.answers.model import CvrForm, Domain, DomainStatus, Host, Registrant, RegistrantKind
+from whoisd.answers.disclosure import Conditions
+from whoisd.answers.model import CvrForm, CvrStanding, Domain, DomainStatus, Host, Registrant, RegistrantKind
 from whoisd.answers.names import DomainName
 from whoisd.answers.query import DomainQuery, HostQuery
 from whoisd.answers.wire import Charset
@@ -41,6 +42,10 @@ NOWHERE: Final = "postgresql://whoisd_owner:hunter2@/whois?host=/nonexistent"  #
 
 
 _END_SESSIONS: Final = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1"
+
+# What the email rules look at besides the registrant: as it is by default, and before they entered into force.
+IN_FORCE: Final = Conditions(in_force=True, fresh=True, listed_only=False)
+NOT_YET: Final = IN_FORCE._replace(in_force=False)
 
 
 @dataclass(frozen=True)
@@ -394,7 +399,10 @@ def registrant(**changes: Any) -> Registrant:
         "cvr_locked": True,
         "cvr_form": CvrForm.ORDINARY,
         "cvr_bankruptcy": False,
+        "cvr_standing": CvrStanding.HELD,
         "sole_proprietorship": False,
+        "documented": False,
+        "vat_listed": None,
         "address_protection": False,
         "id_confirmed": True,
         "id_status": None,

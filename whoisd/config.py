@@ -331,6 +331,10 @@ class Disclosure(_Section):
     withheld_email: Literal["redacted", "omitted"] = Field(
         default="redacted", description="print `Email: DATA REDACTED` for a withheld email, or leave the line out"
     )
+    vat: Literal["form", "listed"] = Field(
+        default="form",
+        description="VAT numbers that publish: those of the right form that VIES does not deny, or only those that it lists",
+    )
 
 
 class Answers(_Section):
@@ -389,6 +393,7 @@ class Settings(BaseSettings):
         """The part that answers depend on."""
         return Policy(
             in_force_from=self.disclosure.in_force_from,
+            vat_listed_only=self.disclosure.vat == "listed",
             omit_withheld_email=self.disclosure.withheld_email == "omitted",
             operator=self.answer.operator,
             terms=self.answer.terms,

@@ -57,7 +57,7 @@ def _section(question: Question) -> Iterator[str]:
 
 
 def _is_public(record: Mapping[str, Any]) -> bool:
-    """The two rules: listed in and locked to CVR and not exempt there; abroad, with a VAT number and not classified."""
+    """The two rules: locked to CVR and not exempt there; abroad, with an organisation's VAT number, and not classified."""
     if record["kind"] == "individual":
         return False
     number = (record["vat_number"] or "").strip()
@@ -67,7 +67,13 @@ def _is_public(record: Mapping[str, Any]) -> bool:
         return bool(listed and record["cvr_form"] in _ORDINARY and not record["cvr_bankruptcy"])
     # What only CVR knows of a Danish registrant contradicts a country abroad.
     contradictory = record["cvr_bankruptcy"] or record["cvr_form"] is not None
-    return has_number and not record["sole_proprietorship"] and not contradictory
+    return _is_slovak_organisations(number) and not record["sole_proprietorship"] and not contradictory
+
+
+def _is_slovak_organisations(number: str) -> bool:
+    """Ten digits that divide by 11, as an organisation has: a person's begin with 1 or 3. The other country has no VAT."""
+    digits = number.removeprefix("SK")
+    return digits.isdigit() and len(digits) == 10 and int(digits) % 11 == 0 and digits[0] not in "13"
 
 
 # --- all other ways --------------------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 
 SEED: Final = 20251103
 STATUSES: Final = ("active", "deactivated", "reserved")
-COUNTRIES: Final = ("VU", "TV", "KY", "YT")  # of which python-stdnum knows no VAT numbers, and so has no doubts
+COUNTRIES: Final = ("SK", "VU")  # one whose VAT numbers tell who has them, and one that has no VAT
 FORMS: Final = (80, 10, 15, 20, 990, 999, None)  # an ordinary one, each exempt one, unstated, unknown, none
 REGISTRAR, OTHER_REGISTRAR, STAFF, LINKED, USER = "REG-1", "REG-2", "anna", "LINKED-1", "USER-1"
 WAITING: Final = "venteliste.dk"
@@ -53,15 +53,26 @@ class Emails(StrEnum):
 FIT: Final = (Emails.PRIMARY, Emails.SECONDARY, Emails.BLANK, Emails.MAIL_DOMAIN)
 
 
+class Number(StrEnum):
+    """What a registrant has for a CVR or VAT number."""
+
+    NONE = "none"
+    RIGHT = "a right one of an organisation, or of whoever CVR has"
+    WRONG = "one whose last digit is wrong"
+    PERSONS = "a person's"
+    ANOTHERS = "a Danish one, of a registrant abroad"
+    UNSETTLED = "one of a country that has no VAT"
+
+
 class Facts(NamedTuple):
-    """What the rules look at, as a registry file has it; `numbered` is whether it has a CVR or VAT number."""
+    """What the rules look at, as a registry file has it."""
 
     kind: str = "company"
     danish: bool = True
     cvr_locked: bool = True
     cvr_form: int | None = 80
     cvr_bankruptcy: bool = False
-    numbered: bool = True
+    number: Number = Number.RIGHT
     sole_proprietorship: bool = False
     address_protection: bool = False
     id_confirmed: bool = True
@@ -70,7 +81,8 @@ class Facts(NamedTuple):
     def possible(self) -> bool:
         """Whether a load takes them."""
         impossible = self.cvr_locked and not self.danish, self.sole_proprietorship and self.danish
-        return not any(impossible) and (self.kind == "individual" or not self.address_protection)
+        danish_number = self.danish and self.number not in (Number.RIGHT, Number.NONE)
+        return not any(impossible) and not danish_number and (self.kind == "individual" or not self.address_protection)
 
 
 DANISH: Final = Facts()
@@ -82,6 +94,7 @@ _VALUES: Final[Mapping[str, Sequence[Any]]] = {
     "cvr_locked": _BOTH,
     "cvr_form": FORMS,
     **dict.fromkeys(Facts._fields[4:], _BOTH),
+    "number": (Number.RIGHT, Number.NONE),  # the others only of those who differ in nothing else
 }
 
 
@@ -95,6 +108,8 @@ def one_fact_off() -> Iterator[tuple[Facts, Emails]]:
             for value in values:
                 if (facts := public._replace(**{name: value})) != public and facts.possible:
                     yield facts, next(emails)
+    for number in Number:
+        yield ABROAD._replace(number=number), Emails.PRIMARY
     for danish in (True, False):
         yield Facts(kind="individual", danish=danish, cvr_locked=danish, address_protection=True), next(emails)
 
@@ -170,6 +185,12 @@ class _Mint:
     def digits(self, count: int) -> str:
         return self._new(str(self._random.randrange(10 ** (count - 1), 10**count))) or self.digits(count)
 
+    def slovak_number(self, first: str, *, wrong: bool = False) -> str:
+        """Ten digits that divide by 11, or do not, and begin as those of organisations or of persons do."""
+        number = int(f"{first}{self._random.randrange(10)}2{self._random.randrange(10**7):07}")
+        number -= number % 11
+        return self._new(str(number + wrong)) or self.slovak_number(first, wrong=wrong)
+
     def cvr_number(self) -> str:
         """Eight digits of which the last is right (modulus 11)."""
         first = f"{self._random.randrange(1_000_000, 10_000_000)}"
@@ -223,11 +244,11 @@ def _person(mint: _Mint, number: int, facts: Facts, emails: Emails) -> Person:
     phone = mint.digits(12)
     tokens = dict.fromkeys(street, Field.STREET)
     tokens |= {name: Field.NAME, postal_code: Field.POSTAL_CODE, city: Field.CITY, handle: Field.HANDLE, phone: Field.PHONE}
-    country = "DK" if facts.danish else COUNTRIES[number % len(COUNTRIES)]
+    country = "DK" if facts.danish else COUNTRIES[facts.number is Number.UNSETTLED]
     if not facts.danish:
         tokens[country] = Field.COUNTRY
     given = facts._asdict()
-    del given["danish"], given["numbered"]
+    del given["danish"], given["number"]
     record = {
         "type": "registrant", "handle": handle.upper(), "name": f"{name.capitalize()} & Søn", "country": country,
         "street": [f"{street[0]}vej 1", f"c/o {street[1].upper()}", street[2]], "postal_code": postal_code, "city": city,
@@ -257,8 +278,17 @@ def _emails(mint: _Mint, emails: Emails) -> Iterator[tuple[str, str, Field]]:
 
 
 def _number(mint: _Mint, number: int, facts: Facts, country: str) -> tuple[str, str | None, Field]:
-    if facts.numbered:
-        return "vat_number", mint.cvr_number() if facts.danish else f"{country}{mint.digits(11)}", Field.VAT_NUMBER
+    if facts.number is not Number.NONE:
+        return "vat_number", _given_number(mint, facts, country), Field.VAT_NUMBER
     # Locked to CVR without a number, or with a remark in its place: the latter only where a load takes it.
     remark = f"søgt {mint.letters()}" if number % 3 and not facts.cvr_locked else None
     return "vat_number", remark, Field.VAT_NUMBER
+
+
+def _given_number(mint: _Mint, facts: Facts, country: str) -> str:
+    if facts.danish or facts.number is Number.ANOTHERS:
+        return mint.cvr_number()
+    if facts.number is Number.UNSETTLED:
+        return f"{country}{mint.digits(11)}"
+    first = "1" if facts.number is Number.PERSONS else "2"
+    return f"{country}{mint.slovak_number(first, wrong=facts.number is Number.WRONG)}"

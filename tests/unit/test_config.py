@@ -54,6 +54,7 @@ VARIABLES: list[tuple[str, str, str, object]] = [
         datetime(2026, 1, 1, tzinfo=UTC),
     ),
     ("WHOISD_DISCLOSURE__WITHHELD_EMAIL", "omitted", "disclosure.withheld_email", "omitted"),
+    ("WHOISD_DISCLOSURE__VAT", "listed", "disclosure.vat", "listed"),
     ("WHOISD_ANSWER__OPERATOR", "Registret", "answer.operator", "Registret"),
     ("WHOISD_ANSWER__TERMS", "One line.\nAnother.", "answer.terms", "One line.\nAnother."),
     ("WHOISD_LOG__LEVEL", "debug", "log.level", "debug"),
@@ -134,6 +135,7 @@ def test_defaults(file: Path) -> None:
     assert (settings.database.owner_dsn, settings.database.deadline) == (None, 1.5)
     assert settings.disclosure.in_force_from == datetime(2025, 11, 3, 13, 0, tzinfo=UTC)
     assert settings.disclosure.withheld_email == "redacted"
+    assert settings.disclosure.vat == "form"
     assert settings.answer.operator == "the registry operator"
     assert settings.answer.terms.startswith("The data below is published")
     assert settings.log.model_dump() == {"level": "info", "format": "auto", "client": "address"}
@@ -229,6 +231,7 @@ def test_faults_in_the_file(file: Path, text: str, fault: str) -> None:
         (GOOD + "[server]\nmax_connections = 1.5\n", "server.max_connections"),
         (GOOD + "[log]\nlevel = 3\n", "log.level"),
         (GOOD + "[disclosure]\nwithheld_email = true\n", "disclosure.withheld_email"),
+        (GOOD + "[disclosure]\nvat = 'any'\n", "disclosure.vat"),
         (GOOD + "[answer]\nterms = ['A']\n", "answer.terms"),
         ("[database]\ndsn = 5432\n", "database.dsn"),
         ("log = 'debug'\n" + GOOD, "log"),

@@ -15,7 +15,7 @@ from reference import table
 from support import PATIENCE, Database, Service, run_whoisd
 
 from whoisd.answers import wire
-from whoisd.answers.disclosure import RULES, Reason
+from whoisd.answers.disclosure import RULES, Facts, Reason
 from whoisd.commands import probe
 from whoisd.database import hosts, store
 from whoisd.database.views import DOMAIN
@@ -93,13 +93,13 @@ async def test_views(sandbox_database: Database, rewrite: bool) -> None:
 
 def test_rules(rewrite: bool) -> None:
     """The rules of the manual are the rules of the software, row by row."""
-    head = ["in force", "protected", "party", "country", "locked", "number", "bankrupt", "CVR form", "classified"]
+    head = ["in force", "fresh", "protected", "party", "country", "locked", "number", "CVR", "bankrupt", "CVR form"]
     body = [
-        ["–" if fact is None else str(fact).replace("_", " ") for fact in rule[:9]]
+        ["–" if fact is None else str(fact).replace("_", " ") for fact in rule[: len(Facts._fields)]]
         + ["**shown**" if rule.shown else "withheld", f"`{rule.reason}`"]
         for rule in RULES
     ]
-    check("rules", table([*head, "email", "reason"], body), rewrite=rewrite)
+    check("rules", table([*head, "classified", "email", "reason"], body), rewrite=rewrite)
 
 
 @pytest.mark.parametrize("name", reference.MADE)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from whoisd.answers import notices
-from whoisd.answers.disclosure import PublicRegistrant, Reason, Withheld, publish
+from whoisd.answers.disclosure import Conditions, PublicRegistrant, Reason, Withheld, publish
 from whoisd.answers.model import Domain, Found, Host
 from whoisd.answers.query import DomainQuery, HelpQuery, HostQuery, parse_query
 from whoisd.answers.response import render_domain, render_host
@@ -22,10 +22,15 @@ class Policy:
     """What the operator decides about answers, from the settings."""
 
     in_force_from: datetime
+    vat_listed_only: bool
     omit_withheld_email: bool
     operator: str
     terms: str
     version: str
+
+    def conditions(self, now: datetime, *, fresh: bool) -> Conditions:
+        """Return the conditions of an answer at `now`; `fresh` is whether the data is young enough."""
+        return Conditions(now >= self.in_force_from, fresh, self.vat_listed_only)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +73,7 @@ class Lookup:
 
     query: DomainQuery | HostQuery
     head: str
-    in_force: bool
+    conditions: Conditions
 
 
 Find = Callable[[DomainQuery | HostQuery], Awaitable[Found]]
@@ -93,7 +98,7 @@ def begin_answer(line: bytes, client: str, policy: Policy, now: datetime) -> Ans
         if isinstance(query, HelpQuery):
             return Answer(Outcome.HELP, encode(notices.HELP, query.charset), query.charset, kind="help")
         about = notices.about_lines(policy.operator, policy.version, policy.terms, now.astimezone(UTC).year)
-        return Lookup(query, notices.head(client, about), in_force=now >= policy.in_force_from)
+        return Lookup(query, notices.head(client, about), policy.conditions(now, fresh=True))
     except QueryError as error:
         return notice(Outcome.BAD_QUERY, notices.refusal(error.fault), fault=error.fault.value)
     except Exception as error:  # noqa: BLE001 - a fault of ours is one client's temporary failure, not a lost answer
@@ -120,7 +125,7 @@ def finish_answer(lookup: Lookup, found: Found, policy: Policy) -> Answer:
 
 
 def _domain_answer(query: DomainQuery, domain: Domain, lookup: Lookup, policy: Policy) -> Answer:
-    public = publish(domain, show_handles=query.show_handles, in_force=lookup.in_force, charset=query.charset)
+    public = publish(domain, show_handles=query.show_handles, conditions=lookup.conditions, charset=query.charset)
     section = public.registrant
     return Answer(
         Outcome.FOUND,

@@ -6,8 +6,9 @@ it: `Withheld(reason)` stands in its place, so that nothing downstream can leak 
 The rules, in force since 3 November 2025, 14:00 CET: the email of a Danish registrant is public when the registrant is
 listed in and locked to the Central Business Register (CVR) and is no sole proprietorship, personally owned small
 business, deceased estate or bankruptcy estate; that of any other when it has a registered VAT number and is not
-classified as a sole proprietorship. Individuals are withheld whatever else is known. Precaution breaks every tie:
-what the data does not settle is withheld.
+classified as a sole proprietorship. A VAT number that tells that a person has it counts as one of a sole proprietorship,
+unless staff have seen documentation that it is none. Individuals are withheld whatever else is known. Precaution breaks
+every tie: what the data does not settle is withheld.
 """
 
 import re
@@ -17,8 +18,9 @@ from enum import StrEnum
 from functools import cache
 from typing import Final, NamedTuple
 
-from whoisd.answers.model import CvrForm, Domain, DomainStatus, IdStatus, Registrant, RegistrantKind, Registrar
+from whoisd.answers.model import CvrForm, CvrStanding, Domain, DomainStatus, IdStatus, Registrant, RegistrantKind, Registrar
 from whoisd.answers.names import DomainName, ascii_domain
+from whoisd.answers.vat import Number, is_cvr_form, judge
 from whoisd.answers.wire import Charset
 from whoisd.errors import InvalidName
 
@@ -29,13 +31,17 @@ class Reason(StrEnum):
     # An email is shown
     LOCKED_TO_CVR = "locked_to_cvr"
     VAT_REGISTERED = "vat_registered"
+    VAT_DOCUMENTED = "vat_documented"
     # An email is withheld
     NOT_IN_FORCE = "not_in_force"
+    DATA_TOO_OLD = "data_too_old"
     ADDRESS_PROTECTION = "address_protection"
     INDIVIDUAL = "individual"
     CONTRADICTORY = "contradictory"
     NOT_LOCKED_TO_CVR = "not_locked_to_cvr"
     NO_CVR_NUMBER = "no_cvr_number"
+    CEASED_IN_CVR = "ceased_in_cvr"
+    NOT_IN_CVR = "not_in_cvr"
     BANKRUPTCY_ESTATE = "bankruptcy_estate"
     SOLE_PROPRIETORSHIP = "sole_proprietorship"
     SMALL_BUSINESS = "small_business"
@@ -44,6 +50,12 @@ class Reason(StrEnum):
     CVR_FORM_UNKNOWN = "cvr_form_unknown"
     FOREIGN_SOLE_PROPRIETORSHIP = "foreign_sole_proprietorship"
     NO_VAT_NUMBER = "no_vat_number"
+    WRONG_VAT_NUMBER = "wrong_vat_number"
+    VAT_NUMBER_OF_A_PERSON = "vat_number_of_a_person"
+    VAT_NUMBER_OF_ANOTHER_COUNTRY = "vat_number_of_another_country"
+    VAT_NUMBER_NOT_SETTLED = "vat_number_not_settled"
+    VAT_NUMBER_NOT_REGISTERED = "vat_number_not_registered"
+    VAT_NUMBER_NOT_LISTED = "vat_number_not_listed"
     NOT_SETTLED = "not_settled"
     NEEDS_UTF_8 = "needs_utf_8"
     # The whole Registrant section is left out
@@ -89,32 +101,45 @@ class Country(StrEnum):
     MISSING = "missing"
 
 
+class Classification(StrEnum):
+    """Whether a registrant is a sole proprietorship, by whoever classified it. That a file says no documents nothing."""
+
+    YES = "yes"
+    NO = "no"  # staff have seen documentation
+    NONE = "none"  # nobody has classified it
+    UNKNOWN = "unknown"
+
+
 class Facts(NamedTuple):
     """What the rules look at, and all that they look at. `number` is the CVR number or, abroad, the VAT number."""
 
     in_force: Truth
+    fresh: Truth
     protected: Truth
     party: Party
     country: Country
     locked: Truth
-    number: Truth
+    number: Number
+    cvr: CvrStanding
     bankrupt: Truth
     form: CvrForm
-    classified: Truth
+    classified: Classification
 
 
 class Rule(NamedTuple):
     """One row of the table: a value for each fact, or ANY; whether the email is shown; and the reason."""
 
     in_force: Truth | None
+    fresh: Truth | None
     protected: Truth | None
     party: Party | None
     country: Country | None
     locked: Truth | None
-    number: Truth | None
+    number: Number | None
+    cvr: CvrStanding | None
     bankrupt: Truth | None
     form: CvrForm | None
-    classified: Truth | None
+    classified: Classification | None
     shown: bool
     reason: Reason
 
@@ -127,34 +152,48 @@ ANY: Final = None
 YES, NO = Truth.YES, Truth.NO
 ORG, PERSON = Party.ORGANISATION, Party.INDIVIDUAL
 DK, ABROAD = Country.DANISH, Country.FOREIGN
+HELD = CvrStanding.HELD
+SOLE, DOCUMENTED, OPEN = Classification.YES, Classification.NO, Classification.NONE
 SHOW, HIDE = True, False
 
-# Read from the top: the first row that matches decides. No match withholds (`not_settled`). The two rows that show an
-# email state every fact, so that they hold wherever they stand in the table.
+# Read from the top: the first row that matches decides. No match withholds (`not_settled`). The rows that show an email state
+# every fact, so that they hold wherever they stand in the table.
 # fmt: off
 RULES: Final = (
-    #    force  prot. party   country locked number bankr. form                          class. shown  reason
-    Rule(ANY,   YES,  ANY,    ANY,    ANY,   ANY,   ANY,   ANY,                          ANY,   HIDE,  Reason.ADDRESS_PROTECTION),
-    Rule(NO,    ANY,  ANY,    ANY,    ANY,   ANY,   ANY,   ANY,                          ANY,   HIDE,  Reason.NOT_IN_FORCE),
-    Rule(ANY,   ANY,  PERSON, ANY,    ANY,   ANY,   ANY,   ANY,                          ANY,   HIDE,  Reason.INDIVIDUAL),
+    #    force fresh prot. party   country locked number               CVR                  bankr. form                         classified  shown  reason
+    Rule(ANY,  ANY,  YES,  ANY,    ANY,    ANY,   ANY,                 ANY,                 ANY,   ANY,                         ANY,        HIDE, Reason.ADDRESS_PROTECTION),
+    Rule(NO,   ANY,  ANY,  ANY,    ANY,    ANY,   ANY,                 ANY,                 ANY,   ANY,                         ANY,        HIDE, Reason.NOT_IN_FORCE),
+    Rule(ANY,  NO,   ANY,  ANY,    ANY,    ANY,   ANY,                 ANY,                 ANY,   ANY,                         ANY,        HIDE, Reason.DATA_TOO_OLD),
+    Rule(ANY,  ANY,  ANY,  PERSON, ANY,    ANY,   ANY,                 ANY,                 ANY,   ANY,                         ANY,        HIDE, Reason.INDIVIDUAL),
     # Danish registrants: CVR decides
-    Rule(ANY,   ANY,  ANY,    DK,     ANY,   ANY,   ANY,   ANY,                          YES,   HIDE,  Reason.CONTRADICTORY),
-    Rule(ANY,   ANY,  ANY,    DK,     NO,    ANY,   ANY,   ANY,                          ANY,   HIDE,  Reason.NOT_LOCKED_TO_CVR),
-    Rule(ANY,   ANY,  ANY,    DK,     YES,   NO,    ANY,   ANY,                          ANY,   HIDE,  Reason.NO_CVR_NUMBER),
-    Rule(ANY,   ANY,  ANY,    DK,     YES,   ANY,   YES,   ANY,                          ANY,   HIDE,  Reason.BANKRUPTCY_ESTATE),
-    Rule(ANY,   ANY,  ANY,    DK,     YES,   ANY,   ANY,   CvrForm.SOLE_PROPRIETORSHIP,  ANY,   HIDE,  Reason.SOLE_PROPRIETORSHIP),
-    Rule(ANY,   ANY,  ANY,    DK,     YES,   ANY,   ANY,   CvrForm.SMALL_BUSINESS,       ANY,   HIDE,  Reason.SMALL_BUSINESS),
-    Rule(ANY,   ANY,  ANY,    DK,     YES,   ANY,   ANY,   CvrForm.DECEASED_ESTATE,      ANY,   HIDE,  Reason.DECEASED_ESTATE),
-    Rule(ANY,   ANY,  ANY,    DK,     YES,   ANY,   ANY,   CvrForm.UNSTATED,             ANY,   HIDE,  Reason.CVR_FORM_UNSTATED),
-    Rule(ANY,   ANY,  ANY,    DK,     YES,   ANY,   ANY,   CvrForm.UNKNOWN,              ANY,   HIDE,  Reason.CVR_FORM_UNKNOWN),
-    Rule(ANY,   ANY,  ANY,    DK,     YES,   ANY,   ANY,   CvrForm.NONE,                 ANY,   HIDE,  Reason.CVR_FORM_UNKNOWN),
-    Rule(YES,   NO,   ORG,    DK,     YES,   YES,   NO,    CvrForm.ORDINARY,             NO,    SHOW,  Reason.LOCKED_TO_CVR),
+    Rule(ANY,  ANY,  ANY,  ANY,    DK,     ANY,   ANY,                 ANY,                 ANY,   ANY,                         SOLE,       HIDE, Reason.CONTRADICTORY),
+    Rule(ANY,  ANY,  ANY,  ANY,    DK,     NO,    ANY,                 ANY,                 ANY,   ANY,                         ANY,        HIDE, Reason.NOT_LOCKED_TO_CVR),
+    Rule(ANY,  ANY,  ANY,  ANY,    DK,     YES,   Number.NONE,         ANY,                 ANY,   ANY,                         ANY,        HIDE, Reason.NO_CVR_NUMBER),
+    Rule(ANY,  ANY,  ANY,  ANY,    DK,     YES,   ANY,                 CvrStanding.CEASED,  ANY,   ANY,                         ANY,        HIDE, Reason.CEASED_IN_CVR),
+    Rule(ANY,  ANY,  ANY,  ANY,    DK,     YES,   ANY,                 CvrStanding.ABSENT,  ANY,   ANY,                         ANY,        HIDE, Reason.NOT_IN_CVR),
+    Rule(ANY,  ANY,  ANY,  ANY,    DK,     YES,   ANY,                 ANY,                 YES,   ANY,                         ANY,        HIDE, Reason.BANKRUPTCY_ESTATE),
+    Rule(ANY,  ANY,  ANY,  ANY,    DK,     YES,   ANY,                 ANY,                 ANY,   CvrForm.SOLE_PROPRIETORSHIP, ANY,        HIDE, Reason.SOLE_PROPRIETORSHIP),
+    Rule(ANY,  ANY,  ANY,  ANY,    DK,     YES,   ANY,                 ANY,                 ANY,   CvrForm.SMALL_BUSINESS,      ANY,        HIDE, Reason.SMALL_BUSINESS),
+    Rule(ANY,  ANY,  ANY,  ANY,    DK,     YES,   ANY,                 ANY,                 ANY,   CvrForm.DECEASED_ESTATE,     ANY,        HIDE, Reason.DECEASED_ESTATE),
+    Rule(ANY,  ANY,  ANY,  ANY,    DK,     YES,   ANY,                 ANY,                 ANY,   CvrForm.UNSTATED,            ANY,        HIDE, Reason.CVR_FORM_UNSTATED),
+    Rule(ANY,  ANY,  ANY,  ANY,    DK,     YES,   ANY,                 ANY,                 ANY,   CvrForm.UNKNOWN,             ANY,        HIDE, Reason.CVR_FORM_UNKNOWN),
+    Rule(ANY,  ANY,  ANY,  ANY,    DK,     YES,   ANY,                 ANY,                 ANY,   CvrForm.NONE,                ANY,        HIDE, Reason.CVR_FORM_UNKNOWN),
+    Rule(YES,  YES,  NO,   ORG,    DK,     YES,   Number.RIGHT,        HELD,                NO,    CvrForm.ORDINARY,            OPEN,       SHOW, Reason.LOCKED_TO_CVR),
     # Registrants abroad: the VAT number and the classification decide
-    Rule(ANY,   ANY,  ANY,    ABROAD, YES,   ANY,   ANY,   ANY,                          ANY,   HIDE,  Reason.CONTRADICTORY),
-    Rule(ANY,   ANY,  ANY,    ABROAD, ANY,   ANY,   YES,   ANY,                          ANY,   HIDE,  Reason.CONTRADICTORY),
-    Rule(ANY,   ANY,  ANY,    ABROAD, ANY,   ANY,   ANY,   ANY,                          YES,   HIDE,  Reason.FOREIGN_SOLE_PROPRIETORSHIP),
-    Rule(ANY,   ANY,  ANY,    ABROAD, ANY,   NO,    ANY,   ANY,                          ANY,   HIDE,  Reason.NO_VAT_NUMBER),
-    Rule(YES,   NO,   ORG,    ABROAD, NO,    YES,   NO,    CvrForm.NONE,                 NO,    SHOW,  Reason.VAT_REGISTERED),
+    Rule(ANY,  ANY,  ANY,  ANY,    ABROAD, YES,   ANY,                 ANY,                 ANY,   ANY,                         ANY,        HIDE, Reason.CONTRADICTORY),
+    Rule(ANY,  ANY,  ANY,  ANY,    ABROAD, ANY,   ANY,                 ANY,                 YES,   ANY,                         ANY,        HIDE, Reason.CONTRADICTORY),
+    Rule(ANY,  ANY,  ANY,  ANY,    ABROAD, ANY,   ANY,                 ANY,                 ANY,   ANY,                         SOLE,       HIDE, Reason.FOREIGN_SOLE_PROPRIETORSHIP),
+    Rule(ANY,  ANY,  ANY,  ANY,    ABROAD, ANY,   Number.NONE,         ANY,                 ANY,   ANY,                         ANY,        HIDE, Reason.NO_VAT_NUMBER),
+    Rule(ANY,  ANY,  ANY,  ANY,    ABROAD, ANY,   Number.WRONG,        ANY,                 ANY,   ANY,                         ANY,        HIDE, Reason.WRONG_VAT_NUMBER),
+    Rule(ANY,  ANY,  ANY,  ANY,    ABROAD, ANY,   Number.ANOTHERS,     ANY,                 ANY,   ANY,                         ANY,        HIDE, Reason.VAT_NUMBER_OF_ANOTHER_COUNTRY),
+    Rule(ANY,  ANY,  ANY,  ANY,    ABROAD, ANY,   Number.UNREGISTERED, ANY,                 ANY,   ANY,                         ANY,        HIDE, Reason.VAT_NUMBER_NOT_REGISTERED),
+    Rule(ANY,  ANY,  ANY,  ANY,    ABROAD, ANY,   Number.UNLISTED,     ANY,                 ANY,   ANY,                         ANY,        HIDE, Reason.VAT_NUMBER_NOT_LISTED),
+    Rule(ANY,  ANY,  ANY,  ANY,    ABROAD, ANY,   Number.PERSONS,      ANY,                 ANY,   ANY,                         OPEN,       HIDE, Reason.VAT_NUMBER_OF_A_PERSON),
+    Rule(ANY,  ANY,  ANY,  ANY,    ABROAD, ANY,   Number.UNSETTLED,    ANY,                 ANY,   ANY,                         OPEN,       HIDE, Reason.VAT_NUMBER_NOT_SETTLED),
+    Rule(YES,  YES,  NO,   ORG,    ABROAD, NO,    Number.RIGHT,        HELD,                NO,    CvrForm.NONE,                OPEN,       SHOW, Reason.VAT_REGISTERED),
+    Rule(YES,  YES,  NO,   ORG,    ABROAD, NO,    Number.RIGHT,        HELD,                NO,    CvrForm.NONE,                DOCUMENTED, SHOW, Reason.VAT_REGISTERED),
+    Rule(YES,  YES,  NO,   ORG,    ABROAD, NO,    Number.PERSONS,      HELD,                NO,    CvrForm.NONE,                DOCUMENTED, SHOW, Reason.VAT_DOCUMENTED),
+    Rule(YES,  YES,  NO,   ORG,    ABROAD, NO,    Number.UNSETTLED,    HELD,                NO,    CvrForm.NONE,                DOCUMENTED, SHOW, Reason.VAT_DOCUMENTED),
 )
 # fmt: on
 
@@ -166,7 +205,7 @@ class Verdict(NamedTuple):
     reason: Reason
 
 
-@cache  # of a pure function of a few thousand combinations of facts; no answer and no value is kept
+@cache  # of a pure function of facts, of which there are few combinations in a registry; no answer and no value is kept
 def decide(facts: Facts) -> Verdict:
     """Apply the rules: the first row that matches the facts decides, and no match withholds."""
     rule = deciding_rule(facts)
@@ -193,9 +232,6 @@ COUNTRIES: Final = frozenset(
     TG TH TJ TK TL TM TN TO TR TT TV TW TZ UA UG UM US UY UZ VA VC VE VG VI VN VU WF WS YE YT ZA ZM ZW
     """.split()  # noqa: SIM905 - 249 strings, each in its quotes, are not read as well
 )
-# The form of a number, so that no remark ("none", "applied for 2024-05-01", "0") passes for one.
-CVR_NUMBER = re.compile("(?:DK)? ?(?!0{8})[0-9]{8}")
-_VAT_NUMBER = re.compile("(?=.*[1-9])[A-Z0-9 ./+*-]{4,24}")
 _TRUTH = {True: YES, False: NO}
 _PARTY = {
     RegistrantKind.COMPANY: ORG,
@@ -203,21 +239,45 @@ _PARTY = {
     RegistrantKind.ASSOCIATION: ORG,
     RegistrantKind.INDIVIDUAL: PERSON,
 }
+# By whether it is classified as a sole proprietorship, and whether staff have seen documentation that it is none.
+_CLASSIFICATION = {
+    (True, True): SOLE,
+    (True, False): SOLE,
+    (True, None): SOLE,
+    (False, True): DOCUMENTED,
+    (False, False): OPEN,
+}
+# What a number is that may be shown as far as its text tells.
+_HOPEFUL = frozenset({Number.RIGHT, Number.PERSONS, Number.UNSETTLED})
 
 
-def facts_of(registrant: Registrant, *, in_force: bool) -> Facts:
+class Conditions(NamedTuple):
+    """What the rules look at besides the registrant: of the moment, and of the settings.
+
+    `in_force` is whether the email rules have entered into force, `fresh` whether the data is as young as the operator
+    wants it; `listed_only`, whether no VAT number publishes but one that VIES lists.
+    """
+
+    in_force: bool
+    fresh: bool
+    listed_only: bool
+
+
+def facts_of(registrant: Registrant, conditions: Conditions) -> Facts:
     """Return the facts of a registrant; whatever is missing or odd becomes a value that no showing rule takes."""
     country = _country(registrant.country)
     return Facts(
-        in_force=_TRUTH[in_force],
+        in_force=_TRUTH[conditions.in_force],
+        fresh=_TRUTH[conditions.fresh],
         protected=_truth(registrant.address_protection),
         party=_PARTY.get(registrant.kind, Party.UNKNOWN),
         country=country,
         locked=_truth(registrant.cvr_locked),
-        number=_TRUTH[_is_number(_given(registrant.vat_number), country)],
+        number=_number(registrant, country, listed_only=conditions.listed_only),
+        cvr=registrant.cvr_standing,
         bankrupt=_truth(registrant.cvr_bankruptcy),
         form=registrant.cvr_form,
-        classified=_truth(registrant.sole_proprietorship),
+        classified=_classification(registrant.sole_proprietorship, registrant.documented),
     )
 
 
@@ -225,12 +285,27 @@ def _truth(value: object) -> Truth:
     return YES if value is True else NO if value is False else Truth.UNKNOWN
 
 
-def _is_number(text: str, country: Country) -> bool:
-    """Whether a text has the form of a CVR number or, abroad, of a VAT number: mostly digits, in capitals."""
+def _classification(sole_proprietorship: object, documented: object) -> Classification:
+    if isinstance(sole_proprietorship, bool) and isinstance(documented, bool | None):
+        return _CLASSIFICATION.get((sole_proprietorship, documented), Classification.UNKNOWN)
+    return Classification.UNKNOWN
+
+
+def _number(registrant: Registrant, country: Country, *, listed_only: bool) -> Number:
+    """Return what the CVR number or, abroad, the VAT number is: by its text, and by what VIES said of it.
+
+    A number that VIES does not know publishes whatever staff have seen; so does one that it was not asked about, where the
+    operator wants it asked.
+    """
+    text = _given(registrant.vat_number)
     if country is DK:
-        return CVR_NUMBER.fullmatch(text) is not None
-    digits, letters = sum(map(str.isdigit, text)), sum(map(str.isalpha, text))
-    return _VAT_NUMBER.fullmatch(text) is not None and digits >= letters
+        return Number.RIGHT if is_cvr_form(text) else Number.NONE
+    number = judge(text, registrant.country or "")
+    if number not in _HOPEFUL or registrant.vat_listed is True:
+        return number
+    if registrant.vat_listed is None:
+        return Number.UNLISTED if listed_only else number
+    return Number.UNREGISTERED
 
 
 def _country(code: str | None) -> Country:
@@ -281,11 +356,11 @@ class PublicDomain:
     registrant: PublicRegistrant | Withheld
 
 
-def publish(domain: Domain, *, show_handles: bool, in_force: bool, charset: Charset) -> PublicDomain:
+def publish(domain: Domain, *, show_handles: bool, conditions: Conditions, charset: Charset) -> PublicDomain:
     """Reduce all we know of a domain to what the answer to this query may show.
 
-    `in_force` is whether the email rules have entered into force; `charset` is the answer's, because an email whose
-    local part is not ASCII is shown in UTF-8 only: replaced by question marks it would be somebody else's.
+    `charset` is the answer's, because an email whose local part is not ASCII is shown in UTF-8 only: replaced by question
+    marks it would be somebody else's.
     """
     return PublicDomain(
         name=domain.name,
@@ -299,7 +374,7 @@ def publish(domain: Domain, *, show_handles: bool, in_force: bool, charset: Char
         registrar=publish_registrar(domain.registrar),
         nameservers=domain.nameservers,
         registrant=publish_registrant(
-            domain.status, domain.registrant, show_handles=show_handles, in_force=in_force, charset=charset
+            domain.status, domain.registrant, show_handles=show_handles, conditions=conditions, charset=charset
         ),
     )
 
@@ -322,14 +397,14 @@ def publish_registrar(registrar: Registrar | None) -> Registrar | None:
 
 
 def publish_registrant(
-    status: DomainStatus, registrant: Registrant, *, show_handles: bool, in_force: bool, charset: Charset
+    status: DomainStatus, registrant: Registrant, *, show_handles: bool, conditions: Conditions, charset: Charset
 ) -> PublicRegistrant | Withheld:
     """Reduce all we know of the registrant of a domain to the Registrant section, or to why there is none.
 
     `publish` makes its answers of this, and the report counts what this returns: the two cannot differ.
     """
     left_out = _why_no_registrant(status, registrant, show_handles=show_handles)
-    return Withheld(left_out) if left_out else _registrant_section(registrant, charset, in_force=in_force)
+    return Withheld(left_out) if left_out else _registrant_section(registrant, charset, conditions)
 
 
 def verdict_of(section: PublicRegistrant | Withheld) -> Verdict:
@@ -355,12 +430,12 @@ def _why_no_registrant(status: DomainStatus, registrant: Registrant, *, show_han
 _NEVER: Final = Withheld(Reason.NEVER_SHOWN)
 
 
-def _registrant_section(registrant: Registrant, charset: Charset, *, in_force: bool) -> PublicRegistrant:
+def _registrant_section(registrant: Registrant, charset: Charset, conditions: Conditions) -> PublicRegistrant:
     if registrant.address_protection is not False:
         # Name and address protection, or data that does not say: no field is shown, nor whether it is given.
         hidden = Withheld(Reason.ADDRESS_PROTECTION if registrant.address_protection else Reason.NOT_SETTLED)
         return PublicRegistrant(_NEVER, hidden, hidden, hidden, hidden, hidden, hidden, hidden, hidden.reason, None, hidden)
-    email, reason = publish_email(registrant, charset, in_force=in_force)
+    email, reason = publish_email(registrant, charset, conditions)
     return PublicRegistrant(
         handle=_NEVER,
         name=registrant.name,
@@ -376,12 +451,12 @@ def _registrant_section(registrant: Registrant, charset: Charset, *, in_force: b
     )
 
 
-def publish_email(registrant: Registrant, charset: Charset, *, in_force: bool) -> tuple[str | Withheld, Reason]:
+def publish_email(registrant: Registrant, charset: Charset, conditions: Conditions) -> tuple[str | Withheld, Reason]:
     """Return the email to show (the secondary or, where none is given, the primary) or `Withheld`, and the reason.
 
     The domain part is shown in A-label form. A text that is no address is withheld: what it is, is not settled.
     """
-    shown, reason = decide(facts_of(registrant, in_force=in_force))
+    shown, reason = decide(facts_of(registrant, conditions))
     if not shown:
         return Withheld(reason), reason
     address = _address(_given(registrant.secondary_email) or _given(registrant.email))

@@ -14,6 +14,8 @@ from typing import Final, NamedTuple
 from whoisd.answers.disclosure import (
     ANY,
     RULES,
+    Classification,
+    Conditions,
     Country,
     Facts,
     Party,
@@ -28,8 +30,9 @@ from whoisd.answers.disclosure import (
     publish,
     publish_registrant,
 )
-from whoisd.answers.model import CvrForm, Domain, DomainStatus, Host, Registrant
+from whoisd.answers.model import CvrForm, CvrStanding, Domain, DomainStatus, Host, Registrant
 from whoisd.answers.response import STATUS
+from whoisd.answers.vat import Number
 from whoisd.answers.wire import Charset
 
 # --- The words ---------------------------------------------------------------------------------------------------
@@ -45,12 +48,16 @@ LEFT_OUT: Final = "left out"
 SENTENCES: Final[Mapping[Reason, str]] = {
     Reason.LOCKED_TO_CVR: "The registrant is Danish, listed in and locked to CVR, and in no category that is withheld.",
     Reason.VAT_REGISTERED: "The registrant is abroad, has a VAT number, and is no sole proprietorship.",
+    Reason.VAT_DOCUMENTED: "The registrant is abroad, and staff have seen that it is no sole proprietorship.",
     Reason.NOT_IN_FORCE: "The rules that make emails public are not yet in force.",
+    Reason.DATA_TOO_OLD: "The data is older than database.max_age allows, or its age is not known.",
     Reason.ADDRESS_PROTECTION: "The registrant has name and address protection: every field is withheld.",
     Reason.INDIVIDUAL: "The registrant is a private individual, whose email is withheld whatever else is known.",
     Reason.CONTRADICTORY: "The facts contradict each other: Danish and foreign ones are mixed, and precaution withholds.",
     Reason.NOT_LOCKED_TO_CVR: "The registrant is Danish, and not locked to CVR.",
     Reason.NO_CVR_NUMBER: "The registrant is said to be locked to CVR, and the data has no CVR number of 8 digits.",
+    Reason.CEASED_IN_CVR: "The registrant is said to be locked to CVR, where the company has ceased.",
+    Reason.NOT_IN_CVR: "The registrant is said to be locked to CVR, which has no company of this number.",
     Reason.BANKRUPTCY_ESTATE: "CVR has the registrant as a bankruptcy estate under trustee administration.",
     Reason.SOLE_PROPRIETORSHIP: "CVR has the registrant as a sole proprietorship (Enkeltmandsvirksomhed).",
     Reason.SMALL_BUSINESS: "CVR has the registrant as a small business (Personligt ejet mindre virksomhed).",
@@ -59,6 +66,12 @@ SENTENCES: Final[Mapping[Reason, str]] = {
     Reason.CVR_FORM_UNKNOWN: "The registrant's CVR company form is missing, or not one that our table lists.",
     Reason.FOREIGN_SOLE_PROPRIETORSHIP: "The registrant is abroad, and classified as a sole proprietorship.",
     Reason.NO_VAT_NUMBER: "The registrant is abroad, and the data has no VAT number, or something else in its place.",
+    Reason.WRONG_VAT_NUMBER: "The registrant is abroad, and the VAT number is wrong by the rules of its country.",
+    Reason.VAT_NUMBER_OF_A_PERSON: "The VAT number is one that persons have; documentation can show that none has it.",
+    Reason.VAT_NUMBER_OF_ANOTHER_COUNTRY: "The VAT number is one of another country than the registrant's.",
+    Reason.VAT_NUMBER_NOT_SETTLED: "Nothing tells whether this is a registered VAT number; documentation can show it.",
+    Reason.VAT_NUMBER_NOT_REGISTERED: "VIES, the register of VAT numbers of the EU, answered that it has no such number.",
+    Reason.VAT_NUMBER_NOT_LISTED: "The operator publishes by numbers that VIES lists alone, and this is none that it did.",
     Reason.NOT_SETTLED: "The data does not settle whether it may be shown, and precaution withholds.",
     Reason.NEEDS_UTF_8: "The part before the @ is not ASCII: it is shown in an answer in UTF-8, and in no other.",
     Reason.NOT_ASKED: "A query without --show-handles is answered without the Registrant section.",
@@ -82,6 +95,7 @@ class FactWords(NamedTuple):
 # By the names of `Facts`, in their order.
 FACTS: Final[Mapping[str, FactWords]] = {
     "in_force": FactWords("Rules in force", {Truth.YES: "yes", Truth.NO: "not yet", Truth.UNKNOWN: "not known"}),
+    "fresh": FactWords("Data young enough", {Truth.YES: "yes", Truth.NO: "no", Truth.UNKNOWN: "not known"}),
     "protected": FactWords("Name and address protection", _YES_NO),
     "party": FactWords(
         "Kind of registrant",
@@ -102,7 +116,25 @@ FACTS: Final[Mapping[str, FactWords]] = {
     "locked": FactWords("Listed in and locked to CVR", _YES_NO),
     "number": FactWords(
         "CVR number or, abroad, VAT number",
-        {Truth.YES: "given", Truth.NO: "none, or not of its form", Truth.UNKNOWN: "the data does not say"},
+        {
+            Number.NONE: "none, or something else in its place",
+            Number.RIGHT: "right, as far as it tells",
+            Number.WRONG: "wrong by the rules of its country",
+            Number.PERSONS: "right, and a person's",
+            Number.ANOTHERS: "one of another country",
+            Number.UNSETTLED: "not settled",
+            Number.UNREGISTERED: "not registered, by VIES",
+            Number.UNLISTED: "not one that VIES has listed",
+        },
+    ),
+    "cvr": FactWords(
+        "The lock, by CVR's own data",
+        {
+            CvrStanding.HELD: "nothing against it, or no such data",
+            CvrStanding.CEASED: "the company has ceased",
+            CvrStanding.ABSENT: "there is no such company",
+            CvrStanding.UNKNOWN: "the data does not say",
+        },
     ),
     "bankrupt": FactWords("Bankruptcy estate in CVR", _YES_NO),
     "form": FactWords(
@@ -117,7 +149,15 @@ FACTS: Final[Mapping[str, FactWords]] = {
             CvrForm.UNKNOWN: "not one that our table lists",
         },
     ),
-    "classified": FactWords("Classified as a sole proprietorship", _YES_NO),
+    "classified": FactWords(
+        "Classified as a sole proprietorship",
+        {
+            Classification.YES: "yes",
+            Classification.NO: "no: staff have seen documentation",
+            Classification.NONE: "by nobody",
+            Classification.UNKNOWN: "the data does not say",
+        },
+    ),
 }
 
 # Why the glue of a host is or is not spooled, by whether it is and whether the host is under .dk.
@@ -144,18 +184,17 @@ _DECIDED: Final = "\nWhat decided on the email\n\n"
 # --- The whole ---------------------------------------------------------------------------------------------------
 
 
-def explain(domain: Domain, *, now: datetime, in_force_from: datetime, charset: Charset) -> str:
+def explain(domain: Domain, *, now: datetime, in_force_from: datetime, conditions: Conditions, charset: Charset) -> str:
     """Explain the answer to `--charset=CHARSET --show-handles NAME` at `now`: text for a terminal, with plain newlines.
 
-    Both times are aware. The text holds no value of the registrant.
+    Both times are aware; the conditions are those of `now`. The text holds no value of the registrant.
     """
-    in_force = now >= in_force_from
-    public = publish(domain, show_handles=True, in_force=in_force, charset=charset)
-    facts = facts_of(domain.registrant, in_force=in_force)
+    public = publish(domain, show_handles=True, conditions=conditions, charset=charset)
+    facts = facts_of(domain.registrant, conditions)
     return (
         f"Domain {public.name.unicode}, DNS {public.name.ascii}, status {STATUS[public.status]}\n"
         f"As answered at {now.isoformat()} to: --charset={charset} --show-handles {public.name.ascii}\n"
-        + _force(in_force_from, in_force=in_force)
+        + _force(in_force_from, in_force=conditions.in_force)
         + _registrant_part(public.registrant)
         + "\n"
         + columns([_HEAD, *_domain_fields(public), *_registrant_fields(public.registrant), _nameservers(public)])
@@ -164,18 +203,19 @@ def explain(domain: Domain, *, now: datetime, in_force_from: datetime, charset: 
     )
 
 
-def explain_registrant(registrant: Registrant, *, now: datetime, in_force_from: datetime, charset: Charset) -> str:
+def explain_registrant(
+    registrant: Registrant, *, now: datetime, in_force_from: datetime, conditions: Conditions, charset: Charset
+) -> str:
     """Explain what the answer about an active domain of a registrant shows of them: a part of what `explain` says of one."""
-    in_force = now >= in_force_from
-    section = publish_registrant(DomainStatus.ACTIVE, registrant, show_handles=True, in_force=in_force, charset=charset)
+    section = publish_registrant(DomainStatus.ACTIVE, registrant, show_handles=True, conditions=conditions, charset=charset)
     return (
         f"As answered at {now.isoformat()} about an active domain of theirs, with --charset={charset} --show-handles\n"
-        + _force(in_force_from, in_force=in_force)
+        + _force(in_force_from, in_force=conditions.in_force)
         + _registrant_part(section)
         + "\n"
         + columns([_HEAD, *_registrant_fields(section)])
         + _DECIDED
-        + _email_part(section, facts_of(registrant, in_force=in_force))
+        + _email_part(section, facts_of(registrant, conditions))
     )
 
 
@@ -358,10 +398,13 @@ def _fact_table(facts: Facts, rule: Rule | None) -> str:
 
 
 def _wanted(facts: Facts) -> dict[str, str]:
-    """Return what the facts that keep an email from being shown would have to be, by the showing rule of its country."""
-    rule = next((rule for rule in RULES if rule.shown and rule.country is facts.country), None)
-    if rule is None:
-        return {"country": "one of the two"}
+    """Return what the facts that are in the way would have to be, by the nearest showing rule of the country."""
+    ways = [_differences(rule, facts) for rule in RULES if rule.shown and rule.country is facts.country]
+    return min(ways, key=len, default={"country": "one of the two"})
+
+
+def _differences(rule: Rule, facts: Facts) -> dict[str, str]:
+    """Return the values of a rule, in words, where the facts have others."""
     return {
         name: words.values[getattr(rule, name)]
         for name, words in FACTS.items()

@@ -43,6 +43,15 @@ class CvrForm(StrEnum):
     UNKNOWN = "unknown"
 
 
+class CvrStanding(StrEnum):
+    """What CVR's own data says of a registrant's lock, which it can end and never give."""
+
+    HELD = "held"  # nothing against it, or no data of CVR's own has been read
+    CEASED = "ceased"
+    ABSENT = "absent"
+    UNKNOWN = "unknown"
+
+
 class IdStatus(StrEnum):
     """How a registrant's identity was established."""
 
@@ -69,7 +78,10 @@ class Registrant:
     cvr_locked: bool | None
     cvr_form: CvrForm
     cvr_bankruptcy: bool | None
+    cvr_standing: CvrStanding
     sole_proprietorship: bool | None
+    documented: bool | None  # staff have seen documentation that it is no sole proprietorship
+    vat_listed: bool | None  # what VIES answered last about the VAT number; None: nothing is known of it
     address_protection: bool | None
     id_confirmed: bool | None
     id_status: IdStatus | None

@@ -84,10 +84,12 @@ def show_registrant(file: Path | None, handle: str) -> None:
     Prints no value of the registrant, and of one under name and address protection nothing but that. Needs
     database.owner_dsn.
     """
-    in_force_from = load_settings(file).disclosure.in_force_from
-    now = datetime.now(UTC)
-    shown = asyncio.run(as_owner(file, lambda owner: show(owner, handle, now=now, in_force_from=in_force_from)))
-    click.echo(shown, nl=False)
+    policy, now = load_settings(file).policy, datetime.now(UTC)
+    conditions = policy.conditions(now, fresh=True)
+    shown = as_owner(
+        file, lambda owner: show(owner, handle, now=now, in_force_from=policy.in_force_from, conditions=conditions)
+    )
+    click.echo(asyncio.run(shown), nl=False)
 
 
 @registrant_commands.command("classify")
@@ -112,13 +114,14 @@ def show_registrant(file: Path | None, handle: str) -> None:
 def classify_registrant(file: Path | None, handle: str, decision: Decision, evidence: str, who: str) -> None:
     """Decide by hand whether a registrant abroad is a sole proprietorship; it is in the very next answer.
 
-    Of Danish registrants CVR decides, and they are refused. The registry's staff may decide, and users in Administration
-    or Portfolio management of an account that manages a domain of the registrant. Every decision is kept in the audit
-    trail, and no load undoes one. Needs database.owner_dsn.
+    Of Danish registrants CVR decides, and they are refused. The registry's staff may decide, who have seen documentation.
+    Users in Administration or Portfolio management of an account that manages a domain of the registrant may say yes, and
+    take back what their account said. Every decision is kept in the audit trail, and no load undoes one, nor does it the
+    removal of the registrant. Needs database.owner_dsn.
     """
-    in_force = datetime.now(UTC) >= load_settings(file).disclosure.in_force_from
+    conditions = load_settings(file).policy.conditions(datetime.now(UTC), fresh=True)
     decided = as_owner(
-        file, lambda owner: classify(owner, handle, Decision(decision), evidence=evidence, who=who, in_force=in_force)
+        file, lambda owner: classify(owner, handle, Decision(decision), evidence=evidence, who=who, conditions=conditions)
     )
     tell(sentences(handle, *asyncio.run(decided)).removesuffix("\n"))
 

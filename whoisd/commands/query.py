@@ -90,7 +90,9 @@ async def _explain(name: DomainName, charset: Charset, settings: Settings, log: 
         if isinstance(found, Host):
             return explain_host(found)
         in_force_from = settings.disclosure.in_force_from
-        return explain(found, now=datetime.now(UTC), in_force_from=in_force_from, charset=charset)
+        now = datetime.now(UTC)
+        conditions = settings.policy.conditions(now, fresh=True)
+        return explain(found, now=now, in_force_from=in_force_from, conditions=conditions, charset=charset)
     finally:
         await store.close()
 

@@ -105,7 +105,7 @@ async def _report(settings: Settings, charset: Charset, at: datetime | None) -> 
     progress = Progress()
     progress.begin("connecting")
     async with progress if sys.stderr.isatty() else nullcontext():
-        counts = await tally(settings.database.hosts, charset, progress, in_force=in_force)
+        counts = await tally(settings.database.hosts, charset, progress, settings.policy.conditions(at, fresh=True))
     return Report(
         report="disclosure",
         format=1,

@@ -12,7 +12,18 @@ from typing import Final, cast
 
 from asyncpg import Record
 
-from whoisd.answers.model import CvrForm, Domain, DomainStatus, Found, Host, IdStatus, Registrant, RegistrantKind, Registrar
+from whoisd.answers.model import (
+    CvrForm,
+    CvrStanding,
+    Domain,
+    DomainStatus,
+    Found,
+    Host,
+    IdStatus,
+    Registrant,
+    RegistrantKind,
+    Registrar,
+)
 from whoisd.answers.names import DomainName
 from whoisd.answers.query import DomainQuery, HostQuery
 from whoisd.errors import ContractError, StoreError
@@ -21,6 +32,7 @@ from whoisd.errors import ContractError, StoreError
 _STATUS: Final = {status.value: status for status in DomainStatus}
 _KIND: Final[dict[str | None, RegistrantKind]] = {kind.value: kind for kind in RegistrantKind}
 _FORM: Final[dict[str | None, CvrForm]] = {None: CvrForm.NONE} | {form.value: form for form in CvrForm}
+_STANDING: Final[dict[str | None, CvrStanding]] = {standing.value: standing for standing in CvrStanding}
 _ID_STATUS: Final[dict[str | None, IdStatus]] = {status.value: status for status in IdStatus}
 
 
@@ -132,7 +144,10 @@ def registrant_of(row: Record) -> Registrant:
         cvr_locked=row["registrant_cvr_locked"],
         cvr_form=_FORM.get(row["registrant_cvr_form"], CvrForm.UNKNOWN),
         cvr_bankruptcy=row["registrant_cvr_bankruptcy"],
+        cvr_standing=_STANDING.get(row["registrant_cvr_standing"], CvrStanding.UNKNOWN),
         sole_proprietorship=row["registrant_sole_proprietorship"],
+        documented=row["registrant_documented"],
+        vat_listed=row["registrant_vat_listed"],
         address_protection=row["registrant_address_protection"],
         id_confirmed=row["registrant_id_confirmed"],
         id_status=_ID_STATUS.get(row["registrant_id_status"]),
@@ -200,6 +215,9 @@ DOMAIN: Final = View(
         "registrant_address_protection": "boolean",
         "registrant_id_confirmed": "boolean",
         "registrant_id_status": "text",
+        "registrant_documented": "boolean",
+        "registrant_vat_listed": "boolean",
+        "registrant_cvr_standing": "text",
     },
     _domain,
 )

@@ -76,6 +76,8 @@ class Denial(StrEnum):
     OTHER_ACCOUNT = "other_account"
     NO_GROUP = "no_group"
     GROUP = "group"
+    STAFF_ALONE = "staff_alone"
+    NOT_THEIRS = "not_theirs"
 
 
 SENTENCES: Final[Mapping[Denial, str]] = {
@@ -85,6 +87,8 @@ SENTENCES: Final[Mapping[Denial, str]] = {
     Denial.OTHER_ACCOUNT: "their account does not manage it",
     Denial.NO_GROUP: "they are in no group; `whoisd portal convert` moves each user with a role to one",
     Denial.GROUP: "their group does not include it",
+    Denial.STAFF_ALONE: "that it is none only the registry's staff decide, who have seen documentation",
+    Denial.NOT_THEIRS: "their account has not decided on it, and what others decided they cannot take back",
 }
 
 

@@ -12,7 +12,7 @@ from typing import Final
 
 import asyncpg
 
-from whoisd.answers.disclosure import PublicRegistrant, Verdict, Withheld, publish_registrant, verdict_of
+from whoisd.answers.disclosure import Conditions, PublicRegistrant, Verdict, Withheld, publish_registrant, verdict_of
 from whoisd.answers.model import DomainStatus, Registrant
 from whoisd.answers.wire import Charset
 from whoisd.database.connect import Connection, only_row
@@ -32,7 +32,8 @@ CHUNK: Final = 5000  # rows held at a time
 _FACTS: Final = """
     registrant_kind, registrant_country, registrant_email, registrant_secondary_email, registrant_vat_number,
     registrant_cvr_locked, registrant_cvr_form, registrant_cvr_bankruptcy, registrant_sole_proprietorship,
-    registrant_address_protection, registrant_id_confirmed,
+    registrant_address_protection, registrant_id_confirmed, registrant_documented, registrant_vat_listed,
+    registrant_cvr_standing,
     NULL AS registrant_name, NULL AS registrant_street, NULL AS registrant_postal_code, NULL AS registrant_city,
     NULL AS registrant_phone, NULL AS registrant_id_status"""
 
@@ -61,13 +62,13 @@ _SETTINGS: Final = {
 }
 
 
-async def tally(dsn: Dsn, charset: Charset, progress: Progress, *, in_force: bool) -> dict[Subject, Counts]:
+async def tally(dsn: Dsn, charset: Charset, progress: Progress, conditions: Conditions) -> dict[Subject, Counts]:
     """Count the emails that answers in this charset show or withhold, by the data as it is now.
 
     Raises `WhoisdError` when no database is to be had or it ends the work, and `ContractError` when there is a row that the
     server could not answer by: then there is no count, rather than a wrong one.
     """
-    publish = partial(publish_registrant, show_handles=True, in_force=in_force, charset=charset)
+    publish = partial(publish_registrant, show_handles=True, conditions=conditions, charset=charset)
     connection = await connect_to_any(dsn, "database.dsn", _SETTINGS)
     on_standby = is_standby(connection.get_settings())
     try:

@@ -1,9 +1,12 @@
 """The classification of registrants abroad by hand, and what support sees of a registrant: both without a value of theirs.
 
-What was decided by hand counts instead of what the registry files say, until it is withdrawn; a load leaves it alone. Of
+What was decided by hand counts instead of what the registry files say, until it is withdrawn. It is about a handle: a load
+leaves it alone, also one that removes the registrant. Staff decide, having seen documentation; the accounts that manage a
+domain of the registrant may each say that it is a sole proprietorship, and take back what they said. Any yes counts. Of
 Danish registrants CVR decides. Knows no command line.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -12,7 +15,7 @@ from typing import Final
 import asyncpg
 from asyncpg import Record
 
-from whoisd.answers.disclosure import Country, Reason, facts_of, publish_registrant, verdict_of
+from whoisd.answers.disclosure import Conditions, Country, Reason, facts_of, publish_registrant, verdict_of
 from whoisd.answers.explain import SENTENCES, SHOWN, WITHHELD, columns, explain_registrant
 from whoisd.answers.model import DomainStatus
 from whoisd.answers.response import STATUS, UNPRINTABLE
@@ -33,10 +36,14 @@ COMMAND: Final = "registrant classify"  # as the audit trail has it
 # The lock is one that does not wait for who merely refers to the registrant, as a load of domains does.
 _LOCK: Final = "SELECT FROM registry.registrant WHERE handle = $1 FOR NO KEY UPDATE"
 _SELECT: Final = """
-    SELECT facts.*, registrant.classified_by_hand, registrant.sole_proprietorship
+    SELECT facts.*, registrant.sole_proprietorship
     FROM registry.registrant JOIN registry.registrant_facts AS facts USING (handle)
     WHERE registrant.handle = $1"""
-_UPDATE: Final = "UPDATE registry.registrant SET classified_by_hand = $2 WHERE handle = $1"
+_DECISIONS: Final = "SELECT decided_by, decision FROM registry.classification WHERE handle = $1 ORDER BY decided_by"
+_DECIDE: Final = """
+    INSERT INTO registry.classification (handle, decided_by, decision) VALUES ($1, $2, $3)
+    ON CONFLICT (handle, decided_by) DO UPDATE SET decision = excluded.decision"""
+_TAKE_BACK: Final = "DELETE FROM registry.classification WHERE handle = $1 AND coalesce(decided_by = $2, true)"
 _HISTORY: Final = """
     SELECT
         at, who, evidence,
@@ -58,7 +65,7 @@ class Decision(StrEnum):
     WITHDRAW = "withdraw"
 
 
-_CLASSIFIED: Final = {Decision.YES: True, Decision.NO: False, Decision.WITHDRAW: None}
+STAFF: Final = "staff"  # as a party; every other is the account of a user, by its REG handle
 
 # What was decided by hand, in words.
 BY_HAND: Final = {True: "yes", False: "no", None: "undecided"}
@@ -68,12 +75,17 @@ BY_HAND: Final = {True: "yes", False: "no", None: "undecided"}
 class Standing:
     """How a registrant is classified, and what an answer about an active domain of theirs makes of it."""
 
-    by_hand: bool | None
+    decisions: Mapping[str, Decision]  # by hand, by party
     by_files: bool
     danish: bool
     protected: bool
     shown: bool
     reason: Reason
+
+    @property
+    def by_hand(self) -> bool | None:
+        """What was decided by hand: yes where anybody says so, and None where nobody has decided."""
+        return Decision.YES in self.decisions.values() if self.decisions else None
 
     @property
     def counts(self) -> bool:
@@ -89,6 +101,7 @@ class Standing:
         """Return what the audit trail keeps of it."""
         return {
             "classified_by_hand": self.by_hand,
+            "decisions": dict(self.decisions),
             "sole_proprietorship": self.counts,
             "email": self.email,
             "reason": self.reason,
@@ -99,7 +112,7 @@ class Standing:
 
 
 async def classify(  # noqa: PLR0913 - what is decided, and all that is kept of it
-    connection: Connection, handle: str, decision: Decision, *, evidence: str, who: str, in_force: bool
+    connection: Connection, handle: str, decision: Decision, *, evidence: str, who: str, conditions: Conditions
 ) -> tuple[Standing, Standing]:
     """Decide on a registrant by hand, and return how they stood before and stand now: it is in the very next answer.
 
@@ -111,14 +124,16 @@ async def classify(  # noqa: PLR0913 - what is decided, and all that is kept of 
             await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}s'")
             # A statement of its own: one that waits for the lock and reads on would read what was before the wait.
             await connection.execute(_LOCK, handle)
-            await _authorise(connection, who, handle)
-            before = _standing(await _read(connection, handle), in_force=in_force)
+            party = await _authorise(connection, who, handle)
+            before = await _standing(connection, handle, conditions)
             if why := _refusal(before, decision):
                 raise RegistrantError(f"{handle}: {why}")
+            if party != STAFF and (denied := _denial(before, decision, party)):
+                raise refuse(who, f"classify {handle}", denied)
             await newly_shown.remember(connection, "SELECT $1", handle)
-            await connection.execute(_UPDATE, handle, _CLASSIFIED[decision])
+            await _decide(connection, handle, decision, party)
             shown = await newly_shown.find(connection, command=None)
-            after = _standing(await _read(connection, handle), in_force=in_force)
+            after = await _standing(connection, handle, conditions)
             await record(
                 connection,
                 who=who,
@@ -136,17 +151,35 @@ async def classify(  # noqa: PLR0913 - what is decided, and all that is kept of 
         ) from None
 
 
-async def _authorise(connection: Connection, who: str, handle: str) -> None:
-    """Raise `AccessError` unless this is staff, or a user of an account that manages a domain of the registrant."""
+async def _authorise(connection: Connection, who: str, handle: str) -> str:
+    """Return the party that decides: staff, or an account that manages a domain of the registrant; else `AccessError`."""
     kind, _, name = who.partition(":")
+    party = STAFF
     if kind == "staff":
         why = None if await is_staff(connection, name) else Denial.UNKNOWN_STAFF
     elif user := await user_of(connection, name):
         why = denial(user, Operation.PORTFOLIO, await managers_of(connection, handle))
+        party = user.account
     else:
         why = Denial.UNKNOWN_USER
     if why:
         raise refuse(who, f"classify {handle}", why)
+    return party
+
+
+def _denial(standing: Standing, decision: Decision, account: str) -> Denial | None:
+    """Return why the users of an account may not decide this: they decide towards withholding, or take that back."""
+    if decision is Decision.NO:
+        return Denial.STAFF_ALONE
+    return Denial.NOT_THEIRS if decision is Decision.WITHDRAW and account not in standing.decisions else None
+
+
+async def _decide(connection: Connection, handle: str, decision: Decision, party: str) -> None:
+    """Write a decision down. What staff decide otherwise, or withdraw, ends what accounts said."""
+    if decision is not Decision.YES:
+        await connection.execute(_TAKE_BACK, handle, None if party == STAFF else party)
+    if decision is not Decision.WITHDRAW:
+        await connection.execute(_DECIDE, handle, party, decision)
 
 
 def _refusal(standing: Standing, decision: Decision) -> str | None:
@@ -168,7 +201,9 @@ def _refusal(standing: Standing, decision: Decision) -> str | None:
 # --- show --------------------------------------------------------------------------------------------------------
 
 
-async def show(connection: Connection, handle: str, *, now: datetime, in_force_from: datetime) -> str:
+async def show(
+    connection: Connection, handle: str, *, now: datetime, in_force_from: datetime, conditions: Conditions
+) -> str:
     """Return as text what support may know of a registrant, or raise `RegistrantError` where there is none.
 
     That is what the rules decide on which kind of facts, and why; what was decided by hand; and how many domains there
@@ -176,8 +211,10 @@ async def show(connection: Connection, handle: str, *, now: datetime, in_force_f
     """
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         row = await _read(connection, handle)
-        standing = _standing(row, in_force=now >= in_force_from)
-        explained = explain_registrant(registrant_of(row), now=now, in_force_from=in_force_from, charset=Charset.UTF_8)
+        standing = await _standing(connection, handle, conditions)
+        explained = explain_registrant(
+            registrant_of(row), now=now, in_force_from=in_force_from, conditions=conditions, charset=Charset.UTF_8
+        )
         head = f"Registrant {handle}\n{explained}"
         if standing.protected:
             return head
@@ -185,7 +222,8 @@ async def show(connection: Connection, handle: str, *, now: datetime, in_force_f
 
 
 async def _classification(connection: Connection, handle: str, standing: Standing) -> str:
-    history = await connection.fetch(_HISTORY, f"registrant:{handle}", [COMMAND, "load"])  # which may have removed it
+    # A load, and a migration, may have ended a decision.
+    history = await connection.fetch(_HISTORY, f"registrant:{handle}", [COMMAND, "load", "migrate"])
     made = [
         (
             f"{row['at']:%Y-%m-%d %H:%M:%S} UTC",
@@ -195,7 +233,9 @@ async def _classification(connection: Connection, handle: str, standing: Standin
         )
         for row in history
     ]
-    rows = [("By the registry files", BY_HAND[standing.by_files]), ("By hand", BY_HAND[standing.by_hand])]
+    decided = [f"{decision} by {party}" for party, decision in standing.decisions.items()]
+    by_hand = ", ".join(decided) or BY_HAND[None]
+    rows = [("By the registry files", BY_HAND[standing.by_files]), ("By hand", by_hand)]
     danish = standing.danish and standing.by_hand is not None
     return (
         "\nSole proprietorship\n\n"
@@ -226,16 +266,18 @@ async def _read(connection: Connection, handle: str) -> Record:
     return row
 
 
-def _standing(row: Record, *, in_force: bool) -> Standing:
+async def _standing(connection: Connection, handle: str, conditions: Conditions) -> Standing:
+    row = await _read(connection, handle)
+    decisions = await connection.fetch(_DECISIONS, handle)
     registrant = registrant_of(row)
     section = publish_registrant(
-        DomainStatus.ACTIVE, registrant, show_handles=True, in_force=in_force, charset=Charset.UTF_8
+        DomainStatus.ACTIVE, registrant, show_handles=True, conditions=conditions, charset=Charset.UTF_8
     )
     shown, reason = verdict_of(section)
     return Standing(
-        by_hand=row["classified_by_hand"],
+        decisions={one["decided_by"]: Decision(one["decision"]) for one in decisions},
         by_files=row["sole_proprietorship"],
-        danish=facts_of(registrant, in_force=in_force).country is Country.DANISH,
+        danish=facts_of(registrant, conditions).country is Country.DANISH,
         protected=registrant.address_protection is not False,
         shown=shown,
         reason=reason,

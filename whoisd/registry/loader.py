@@ -2,7 +2,7 @@
 
 The files are read once, line by line (`parsing`), into temporary tables (`staging`), where SQL looks for faults between
 records, counts what differs from the database, and writes just that: in one transaction, with a row in the audit trail.
-What people decided (`classified_by_hand`, the roles that were taken over) a load never touches; where it says otherwise,
+What people decided (classifications by hand, the roles that were taken over) a load never touches; where it says otherwise,
 that is reported.
 """
 
@@ -270,7 +270,8 @@ class _Load:
         if self._options.mode is Mode.REPLACE:
             classified, taken_over = await staging.decided_and_removed(self._connection)
             if classified:
-                self._report.warn("database", f"removed with their registrants: {classified:,} classified by hand")
+                said = f"removed, and classified by hand: {classified:,} registrants, whose classification stays"
+                self._report.warn("database", said)
             if taken_over:
                 self._report.warn("database", f"removed with their objects: {taken_over:,} roles that were taken over")
 
@@ -303,10 +304,11 @@ def _check_removals(changes: Mapping[str, Changes], max_delete: float) -> None:
 
 
 def _disagreement(row: Record) -> str:
-    by_hand = "yes" if row["classified_by_hand"] else "no"
+    by_hand = row["decision"]
     if row["country"] == "DK":
-        return (
-            f"country: is DK now; classified by hand as a sole proprietorship: {by_hand}, which is kept and contradicts it"
-        )
+        contradicts = "contradicts it" if by_hand == "yes" else "counts for nothing"
+        return f"country: is DK now; classified by hand as a sole proprietorship: {by_hand}, which is kept and {contradicts}"
+    if row["is_back"]:
+        return f"handle: {row['handle']} is back; classified by hand as a sole proprietorship: {by_hand}, which counts"
     said = "true" if row["sole_proprietorship"] else "false"
     return f"sole_proprietorship: is {said}; classified by hand: {by_hand}, which is kept and counts"

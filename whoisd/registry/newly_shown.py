@@ -27,7 +27,7 @@ from typing import Final
 import orjson
 from asyncpg import Record
 
-from whoisd.answers.disclosure import PublicRegistrant, Reason, Withheld, publish_registrant
+from whoisd.answers.disclosure import Conditions, PublicRegistrant, Reason, Withheld, publish_registrant
 from whoisd.answers.model import DomainStatus, Registrant
 from whoisd.answers.wire import Charset
 from whoisd.database.audit import this_account
@@ -40,7 +40,12 @@ CHUNK: Final = 5_000  # rows held at a time
 MOST_NAMED: Final = 10  # handles that are told; the audit trail has all
 
 # All that whoever asks can come to see: the Registrant section asked for, in the charset that shows most.
-AS_ASKED_FOR: Final[Publish] = partial(publish_registrant, show_handles=True, in_force=True, charset=Charset.UTF_8)
+AS_ASKED_FOR: Final[Publish] = partial(
+    publish_registrant,
+    show_handles=True,
+    conditions=Conditions(in_force=True, fresh=True, listed_only=False),
+    charset=Charset.UTF_8,
+)
 
 
 class Part(StrEnum):

@@ -22,8 +22,8 @@ from whoisd.answers.disclosure import COUNTRIES
 from whoisd.answers.names import DomainName, parse_name
 from whoisd.answers.notices import FAULTS, NO_ENTRIES
 from whoisd.answers.response import is_blank
+from whoisd.answers.vat import Number, is_cvr_number, judge
 from whoisd.errors import InvalidName
-from whoisd.registry.vat import is_cvr_number, is_vat_number
 
 FEWEST_NAMESERVERS: Final = 2  # of an active domain
 
@@ -165,8 +165,14 @@ def doubts(record: Record) -> Iterator[str]:
         return
     if record.country not in COUNTRIES:
         yield "country: is none that ISO 3166-1 assigns, with which the email is withheld"
-    if record.vat_number is not None and is_vat_number(record.vat_number, record.country) is False:
+    elif record.vat_number is not None and _is_no_number(record.vat_number, record.country):
         yield "vat_number: is no valid number of the registrant's country"
+
+
+def _is_no_number(text: str, country: str) -> bool:
+    if country == "DK":
+        return not is_cvr_number(text)
+    return judge(text, country) in {Number.NONE, Number.WRONG, Number.ANOTHERS}
 
 
 # --- one kind of record each ---------------------------------------------------------------------------------------

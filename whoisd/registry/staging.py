@@ -267,12 +267,14 @@ async def compare(connection: Connection, kind: str, modes: Modes) -> Changes:
 
 
 async def disagreements(connection: Connection) -> Sequence[Record]:
-    """Return the records that do not say what was decided by hand, with what was."""
+    """Return the records that do not say what was decided by hand, or come back to it after a removal; with what was."""
     rows: Sequence[Record] = await connection.fetch(
-        "SELECT new.file, new.line, new.country, new.sole_proprietorship, old.classified_by_hand"
-        " FROM registry.registrant AS old JOIN new_registrant AS new USING (handle)"
-        " WHERE old.classified_by_hand <> new.sole_proprietorship"
-        " OR old.classified_by_hand IS NOT NULL AND new.country = 'DK'"
+        "SELECT new.file, new.line, handle, new.country, new.sole_proprietorship, by_hand.decision,"
+        " old.name IS NULL AS is_back"
+        " FROM (SELECT handle, max(decision) AS decision FROM registry.classification GROUP BY handle) AS by_hand"
+        " JOIN new_registrant AS new USING (handle)"
+        " LEFT JOIN registry.registrant AS old USING (handle)"
+        " WHERE (by_hand.decision = 'yes') <> new.sole_proprietorship OR new.country = 'DK' OR old.name IS NULL"
         " ORDER BY file, line"
     )
     return rows
@@ -282,7 +284,7 @@ async def disagreements(connection: Connection) -> Sequence[Record]:
 _LIFTABLE: Final = {
     "address_protection": "true",
     "cvr_bankruptcy": "true",
-    "sole_proprietorship": "old.classified_by_hand IS NULL",
+    "sole_proprietorship": "NOT EXISTS (SELECT FROM registry.classification AS by_hand WHERE by_hand.handle = old.handle)",
 }
 
 
@@ -317,13 +319,9 @@ async def hold_removed(connection: Connection, changes: Mapping[str, Changes], m
             await connection.execute(f"SELECT count(*) FROM ({rows}) AS held")  # noqa: S608 - names of ours
 
 
-# What people decided about what `Mode.REPLACE` would remove, each as the audit trail has it.
+# The roles on what `Mode.REPLACE` would remove, which go with it; each as the audit trail has it.
 _DECIDED_AND_REMOVED: Final = """
-    SELECT 'registrant:' || handle AS object, jsonb_build_object('classified_by_hand', classified_by_hand) AS before
-    FROM registry.registrant AS old
-    WHERE classified_by_hand IS NOT NULL AND NOT EXISTS (SELECT FROM new_registrant AS new WHERE new.handle = old.handle)
-    UNION ALL
-    SELECT object, jsonb_build_object('account', account, 'roles', jsonb_build_array(role))
+    SELECT object, jsonb_build_object('account', account, 'roles', jsonb_build_array(role)) AS before
     FROM portal.taken_over_role AS old
     WHERE EXISTS (SELECT FROM new_registrar) AND NOT EXISTS (SELECT FROM new_registrar AS new WHERE new.handle = old.account)
         OR domain IS NOT NULL AND NOT EXISTS (SELECT FROM new_domain AS new WHERE new.name = old.domain)
@@ -332,14 +330,15 @@ _DECIDED_AND_REMOVED: Final = """
 
 
 async def decided_and_removed(connection: Connection) -> tuple[int, int]:
-    """Return how many classifications, and how many roles that were taken over, `Mode.REPLACE` would remove."""
+    """Return how many registrants who were classified by hand, and roles that were taken over, go with `Mode.REPLACE`."""
     row = await only_row(
         connection,
-        "SELECT count(*) FILTER (WHERE before ? 'classified_by_hand') AS one,"  # noqa: S608 - SQL of ours
-        " count(*) FILTER (WHERE before ? 'roles') AS other"
-        f" FROM ({_DECIDED_AND_REMOVED}) AS lost",
+        "SELECT (SELECT count(DISTINCT handle) FROM registry.classification"  # noqa: S608 - SQL of ours
+        "        JOIN registry.registrant AS old USING (handle)"
+        "        WHERE NOT EXISTS (SELECT FROM new_registrant AS new WHERE new.handle = old.handle)) AS classified,"
+        f" (SELECT count(*) FROM ({_DECIDED_AND_REMOVED}) AS lost) AS roles",
     )
-    return row["one"], row["other"]
+    return row["classified"], row["roles"]
 
 
 async def record_removed(connection: Connection, account: str) -> None:

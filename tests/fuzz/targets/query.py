@@ -34,7 +34,9 @@ WORDS: Final = (
     b"\xff\xf0",
 )
 
-_POLICY: Final = Policy(IN_FORCE_FROM, omit_withheld_email=False, operator="X", terms=DEFAULT_TERMS, version="whoisd")
+_POLICY: Final = Policy(
+    IN_FORCE_FROM, vat_listed_only=False, omit_withheld_email=False, operator="X", terms=DEFAULT_TERMS, version="whoisd"
+)
 _CLIENT: Final = "2001:0db8:0000:0000:0000:0000:0000:0001"
 _ANSWERED: Final = {DomainQuery: "domain", HostQuery: "host", HelpQuery: "help"}
 

@@ -26,6 +26,7 @@ CLIENT: Final = ip_address("192.0.2.7")
 NOW: Final = datetime(2026, 7, 1, 12, 0, tzinfo=UTC)
 POLICY: Final = Policy(
     in_force_from=IN_FORCE_FROM,
+    vat_listed_only=False,
     omit_withheld_email=False,
     operator="the registry operator",
     terms=DEFAULT_TERMS,

@@ -6,7 +6,7 @@ import pwd
 import asyncpg
 import pytest
 from portal_data import ACCOUNT, FOREIGN, add_user, connected, entries, fill, link
-from support import Database
+from support import IN_FORCE, Database
 
 from whoisd.database.audit import this_account
 from whoisd.registry.classification import Decision, classify
@@ -48,7 +48,7 @@ async def audited(database: Database) -> Database:
     async with connected(database.owner) as owner:
         await add_user(owner, "LINKED", "proxy", linked=True)
         await link(owner, "LINKED", "domain:q-beta.dk", "proxy")
-        await classify(owner, FOREIGN, Decision.NO, evidence="seen", who="staff:anna", in_force=True)
+        await classify(owner, FOREIGN, Decision.NO, evidence="seen", who="staff:anna", conditions=IN_FORCE)
         await convert(owner, dry_run=False)
         await take_over(owner, ACCOUNT, "q-beta.dk")
     return database

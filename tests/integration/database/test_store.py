@@ -20,10 +20,10 @@ import orjson
 import pytest
 import structlog
 from structlog.testing import capture_logs
-from support import PATIENCE, WHOISD, Database, Service, domain_of, environment, fields, host_of, receive
+from support import IN_FORCE, PATIENCE, WHOISD, Database, Service, domain_of, environment, fields, host_of, receive
 
 from whoisd.answers.disclosure import publish_email
-from whoisd.answers.model import CvrForm, DomainStatus, Host, IdStatus, RegistrantKind, Registrar
+from whoisd.answers.model import CvrForm, CvrStanding, DomainStatus, Host, IdStatus, RegistrantKind, Registrar
 from whoisd.answers.names import parse_name
 from whoisd.answers.wire import Charset
 from whoisd.database.dsn import parse_dsn
@@ -113,7 +113,9 @@ async def test_odd_rows_of_a_registry_of_its_own(database: Database) -> None:
             true AS registrant_cvr_locked, 'limited'::text AS registrant_cvr_form,
             NULL::boolean AS registrant_cvr_bankruptcy, NULL::boolean AS registrant_sole_proprietorship,
             false AS registrant_address_protection,
-            true AS registrant_id_confirmed, 'passport'::text AS registrant_id_status
+            true AS registrant_id_confirmed, 'passport'::text AS registrant_id_status,
+            NULL::boolean AS registrant_documented, NULL::boolean AS registrant_vat_listed,
+            'gone'::text AS registrant_cvr_standing
         """
     )
     await database.execute("GRANT SELECT ON whois.domain TO whoisd_reader")
@@ -122,6 +124,7 @@ async def test_odd_rows_of_a_registry_of_its_own(database: Database) -> None:
     assert domain
     assert (domain.registrant.kind, domain.registrant.cvr_form) == (RegistrantKind.UNKNOWN, CvrForm.UNKNOWN)
     assert (domain.registrant.id_status, domain.nameservers, domain.registrant.street) == (None, (), ())
+    assert (domain.registrant.cvr_standing, domain.registrant.documented) == (CvrStanding.UNKNOWN, None)
 
 
 async def test_row_that_breaks_the_contract(database: Database) -> None:
@@ -310,7 +313,7 @@ async def test_every_combination_through_the_database(database: Database, tmp_pa
         await connection.close()
     async with open_store(database.reader) as store:
         domains = await asyncio.gather(*(domain_of(store, parse_name(name)) for name in expected))
-    emails = [domain and publish_email(domain.registrant, Charset.LATIN_1, in_force=True)[0] for domain in domains]
+    emails = [domain and publish_email(domain.registrant, Charset.LATIN_1, IN_FORCE)[0] for domain in domains]
     assert [email if isinstance(email, str) else None for email in emails] == list(expected.values())
     assert {*expected.values()} == {"first@a.example", "second@a.example", None}
 

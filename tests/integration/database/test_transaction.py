@@ -12,7 +12,7 @@ from typing import Any
 import asyncpg
 import pytest
 from portal_data import ACCOUNT, EVIDENCE, FOREIGN, add_user, link, state
-from support import PATIENCE, Database
+from support import IN_FORCE, PATIENCE, Database
 
 from whoisd.commands.terminal import as_owner
 from whoisd.database.transaction import changing
@@ -29,7 +29,7 @@ AGAIN = "run it again, which changes nothing if it is in"
 # Each command that changes something, and how to find out whether it has.
 CHANGES: dict[str, tuple[Change, str]] = {
     "classify": (
-        lambda owner, _: classify(owner, FOREIGN, Decision.NO, evidence=EVIDENCE, who="staff:anna", in_force=True),
+        lambda owner, _: classify(owner, FOREIGN, Decision.NO, evidence=EVIDENCE, who="staff:anna", conditions=IN_FORCE),
         f"`whoisd registrant show {FOREIGN}` tells",
     ),
     "convert": (lambda owner, _: convert(owner, dry_run=False), AGAIN),

@@ -27,7 +27,7 @@ from portal_data import (
     state,
     without_personal_data,
 )
-from support import Database, Service, fields, run_whoisd
+from support import IN_FORCE, NOT_YET, Database, Service, fields, run_whoisd
 
 from whoisd.commands.portal import registrant_commands
 from whoisd.database.migrations import lock_registry
@@ -52,7 +52,7 @@ def classified(
 
 
 async def decide(owner: Any, decision: Decision = Decision.NO, *, handle: str = FOREIGN, who: str = "staff:anna") -> None:
-    await classify(owner, handle, decision, evidence=EVIDENCE, who=who, in_force=True)
+    await classify(owner, handle, decision, evidence=EVIDENCE, who=who, conditions=IN_FORCE)
 
 
 # --- who may -----------------------------------------------------------------------------------------------------
@@ -69,7 +69,7 @@ async def test_access(owner: Any) -> None:
         await add_user(owner, handle, account=account, linked=linked, group=group)
         before = await state(owner)
         try:
-            await decide(owner, who=f"user:{handle}")
+            await decide(owner, Decision.YES, who=f"user:{handle}")
             may.add((group, account, linked))
             assert (await entries(owner))[-1]["who"] == f"user:{handle}"
         except AccessError:
@@ -99,7 +99,7 @@ async def test_refused_with_the_reason(registry: Database, owner: Any) -> None:
     before = await state(owner)
     for who, why in DENIED.items():
         with pytest.raises(AccessError) as refused:
-            await decide(owner, who=who)
+            await decide(owner, Decision.YES, who=who)
         assert str(refused.value) == f"{who} may not classify {FOREIGN}: {SENTENCES[why]} ({why})"
     said = (
         "whoisd: user:LINKED may not classify BETA-1: they are a linked user, and linked users manage no object;"
@@ -118,13 +118,13 @@ async def test_taken_over_domain(owner: Any, role: Role) -> None:
     await owner.execute(take_over, THIRD, role, "host:ns1.q-beta.dk")
     await owner.execute(take_over, OTHER, role, "domain:q-beta-to.dk")
     with pytest.raises(AccessError, match=r"\(other_account\)$"):
-        await decide(owner, who="user:ADM-3")
+        await decide(owner, Decision.YES, who="user:ADM-3")
     await owner.execute(take_over, THIRD, role, "domain:q-beta-to.dk")
     if role is Role.BILLING_CONTACT:
         with pytest.raises(AccessError, match=r"\(other_account\)$"):
-            await decide(owner, who="user:ADM-3")
+            await decide(owner, Decision.YES, who="user:ADM-3")
     else:
-        await decide(owner, who="user:ADM-3")
+        await decide(owner, Decision.YES, who="user:ADM-3")
 
 
 async def test_refusal_tells_nothing_of_the_registrant(owner: Any) -> None:
@@ -183,16 +183,22 @@ async def test_audit(registry: Database, owner: Any) -> None:
     await add_user(owner, "ADM", group=Group.ADMINISTRATION)
     begun = datetime.now(UTC)
     classified(registry, FOREIGN, "no")
-    classified(registry, FOREIGN, "no", "adm", "  seen again: ÆØÅ ")
+    classified(registry, FOREIGN, "yes", "adm", "  seen again: ÆØÅ ")
     classified(registry, FOREIGN, "withdraw", "user:ADM")
-    by_files = {"classified_by_hand": None, "sole_proprietorship": True, **HIDDEN}
-    by_hand = {"classified_by_hand": False, "sole_proprietorship": False, **SHOWN}
+    by_files: dict[str, Any] = {"classified_by_hand": None, "decisions": {}, "sole_proprietorship": True, **HIDDEN}
+    by_hand = {"classified_by_hand": False, "decisions": {"staff": "no"}, "sole_proprietorship": False, **SHOWN}
+    by_both = {
+        "classified_by_hand": True,
+        "decisions": {"REG-1": "yes", "staff": "no"},
+        "sole_proprietorship": True,
+        **HIDDEN,
+    }
     newly_shown = {"newly_shown": {"email": "foreign_sole_proprietorship"}}
     same = {"command": "registrant classify", "object": f"registrant:{FOREIGN}"}
     assert await entries(owner) == [
         {**same, "who": "staff:anna", "evidence": EVIDENCE, "before": by_files, "after": by_hand | newly_shown},
-        {**same, "who": "user:ADM", "evidence": "seen again: ÆØÅ", "before": by_hand, "after": by_hand},
-        {**same, "who": "user:ADM", "evidence": EVIDENCE, "before": by_hand, "after": by_files},
+        {**same, "who": "user:ADM", "evidence": "seen again: ÆØÅ", "before": by_hand, "after": by_both},
+        {**same, "who": "user:ADM", "evidence": EVIDENCE, "before": by_both, "after": by_hand | newly_shown},
     ]
     at, login = await owner.fetchrow("SELECT at, login FROM audit.entry WHERE command <> 'load' ORDER BY id LIMIT 1")
     assert begun <= at <= datetime.now(UTC)
@@ -211,14 +217,54 @@ async def test_a_load_does_not_undo_it(registry: Database, owner: Any, tmp_path:
         "country": "FI",
         "email": "n@n.example",
     }
-    file.write_text(json.dumps(record | {"vat_number": "FI12345671", "sole_proprietorship": True}) + "\n")
+    file.write_text(json.dumps(record | {"vat_number": "FI20774740", "sole_proprietorship": True}) + "\n")
     assert run_whoisd("load", file, settings=settings(registry)).returncode == 0
-    assert await owner.fetchrow(
-        "SELECT sole_proprietorship, classified_by_hand FROM registry.registrant WHERE handle = $1", FOREIGN
-    ) == (True, False)
+    assert await owner.fetchval("SELECT sole_proprietorship FROM registry.registrant WHERE handle = $1", FOREIGN)
+    assert await owner.fetch(DECISIONS) == [(FOREIGN, "staff", "no")]
     said = ran(registry, "show", FOREIGN)[1]
-    assert "By the registry files  yes\nBy hand                no\nWhat counts            no\n" in said
+    assert "By the registry files  yes\nBy hand                no by staff\nWhat counts            no\n" in said
     assert "shown: vat_registered" in said
+
+
+# --- whose decision it is ----------------------------------------------------------------------------------------
+
+DECISIONS = "SELECT handle, decided_by, decision FROM registry.classification ORDER BY handle, decided_by"
+
+
+async def test_users_decide_towards_withholding(owner: Any) -> None:
+    """A user of an account never decides that it is none, and so shows nothing: that is staff's, who see documentation."""
+    await add_user(owner, "ADM", group=Group.ADMINISTRATION)
+    await decide(owner, Decision.YES)
+    before = await state(owner)
+    with pytest.raises(AccessError, match=r"\(staff_alone\)$"):
+        await decide(owner, Decision.NO, who="user:ADM")
+    with pytest.raises(AccessError, match=r"\(not_theirs\)$"):
+        await decide(owner, Decision.WITHDRAW, who="user:ADM")
+    assert await state(owner) == before
+    await decide(owner, Decision.NO)
+    await decide(owner, Decision.YES, who="user:ADM")
+    assert await owner.fetch(DECISIONS) == [(FOREIGN, ACCOUNT, "yes"), (FOREIGN, "staff", "no")]
+
+
+async def test_accounts_take_back_their_own(owner: Any) -> None:
+    """An account takes back what its users decided, any of them, and neither another account's nor staff's."""
+    for handle, account in (("ADM", ACCOUNT), ("PORT", ACCOUNT), ("ADM-3", THIRD)):
+        await add_user(owner, handle, account=account, group=Group.PORTFOLIO_MANAGEMENT)
+    await owner.execute(
+        "INSERT INTO portal.taken_over_role (account, role, object) VALUES ($1, 'proxy', 'domain:q-beta-to.dk')", THIRD
+    )
+    await decide(owner, Decision.YES, who="user:ADM")
+    with pytest.raises(AccessError, match=r"\(not_theirs\)$"):
+        await decide(owner, Decision.WITHDRAW, who="user:ADM-3")
+    await decide(owner, Decision.YES, who="user:ADM-3")
+    await decide(owner, Decision.YES)
+    await decide(owner, Decision.WITHDRAW, who="user:PORT")
+    assert await owner.fetch(DECISIONS) == [(FOREIGN, THIRD, "yes"), (FOREIGN, "staff", "yes")]
+    await decide(owner, Decision.NO)
+    assert await owner.fetch(DECISIONS) == [(FOREIGN, "staff", "no")]
+    await decide(owner, Decision.YES, who="user:ADM-3")
+    await decide(owner, Decision.WITHDRAW)
+    assert await owner.fetch(DECISIONS) == []
 
 
 # --- what is refused ---------------------------------------------------------------------------------------------
@@ -269,7 +315,7 @@ async def test_protected(registry: Database, owner: Any, country: str) -> None:
         f"{PROTECTED}: is under name and address protection: nothing of theirs is shown, and nothing to be decided"
     )
     assert await state(owner) == before
-    await owner.execute("UPDATE registry.registrant SET classified_by_hand = true WHERE handle = $1", PROTECTED)
+    await owner.execute("INSERT INTO registry.classification VALUES ($1, 'staff', 'yes')", PROTECTED)
     withdrawn = (
         f"{PROTECTED}: sole proprietorship by hand: yes -> undecided; what counts: yes -> no\n"
         "The email: withheld (address_protection) -> withheld (address_protection)\n"
@@ -345,7 +391,7 @@ async def test_no_row_without_its_change(registry: Database, owner: Any) -> None
     """Where the change is refused at the very end, there is no row for it either."""
     await owner.execute("""
         CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE check_violation; END';
-        CREATE CONSTRAINT TRIGGER of_the_test AFTER UPDATE ON registry.registrant DEFERRABLE INITIALLY DEFERRED
+        CREATE CONSTRAINT TRIGGER of_the_test AFTER INSERT ON registry.classification DEFERRABLE INITIALLY DEFERRED
             FOR EACH ROW EXECUTE FUNCTION public.refuse()""")
     before = await state(owner)
     assert classified(registry, FOREIGN, "no")[0] == 1
@@ -424,13 +470,13 @@ async def test_show(registry: Database, owner: Any) -> None:
     await owner.execute(
         "INSERT INTO portal.taken_over_role (account, role, object) VALUES ($1, 'proxy', 'domain:q-beta-to.dk')", THIRD
     )
-    said = without_personal_data(await show(owner, FOREIGN, now=NOW, in_force_from=IN_FORCE_FROM))
+    said = without_personal_data(await show(owner, FOREIGN, now=NOW, in_force_from=IN_FORCE_FROM, conditions=IN_FORCE))
     assert said.startswith(
         f"Registrant {FOREIGN}\n"
         "As answered at 2026-10-01T12:00:00+00:00 about an active domain of theirs, with --charset=utf-8 --show-handles\n"
         "The rules on emails are in force since 2025-11-03T13:00:00+00:00\n"
     )
-    assert "\nwithheld: foreign_sole_proprietorship (rule 17 of 19)\n" in said
+    assert "\nwithheld: foreign_sole_proprietorship (rule 20 of 31)\n" in said
     assert said.endswith(STANDING.format(by_hand="undecided", counts="yes") + DOMAINS)
     assert ran(registry, "show", FOREIGN.lower())[1].endswith(said[said.index("\nSole") :])
 
@@ -457,7 +503,7 @@ async def test_show_history(owner: Any) -> None:
         " ('staff:anna', 'registrant classify', $1, E'a\\nb', '{}', '{}', 'x')",
         f"registrant:{FOREIGN}",
     )
-    said = without_personal_data(await show(owner, FOREIGN, now=NOW, in_force_from=IN_FORCE_FROM))
+    said = without_personal_data(await show(owner, FOREIGN, now=NOW, in_force_from=IN_FORCE_FROM, conditions=IN_FORCE))
     head, *lines = said[said.index("When ") : said.index("\nDomains")].splitlines()
     assert head.split() == ["When", "Who", "By", "hand", "Evidence"]
     assert [line.partition(" UTC  ")[2] for line in lines] == [
@@ -474,14 +520,14 @@ async def test_show_of_one_who_became_danish(owner: Any) -> None:
     await owner.execute(
         "UPDATE registry.registrant SET country = 'DK', sole_proprietorship = false WHERE handle = $1", FOREIGN
     )
-    said = without_personal_data(await show(owner, FOREIGN, now=NOW, in_force_from=IN_FORCE_FROM))
+    said = without_personal_data(await show(owner, FOREIGN, now=NOW, in_force_from=IN_FORCE_FROM, conditions=IN_FORCE))
     assert "CVR decides: `registrant classify --sole-proprietorship withdraw` takes the rest back.\n" in said
     assert "\nwithheld: contradictory" in said
 
 
 async def test_show_of_one_under_protection(registry: Database, owner: Any) -> None:
     """Of one under name and address protection that is told, and neither a fact, nor a decision, nor a domain, nor whose."""
-    await owner.execute("UPDATE registry.registrant SET classified_by_hand = true WHERE handle = $1", PROTECTED)
+    await owner.execute("INSERT INTO registry.classification VALUES ($1, 'staff', 'yes')", PROTECTED)
     status, said, _ = ran(registry, "show", PROTECTED)
     assert status == 0
     assert said.endswith("Name and address protection  yes\n\nNo other fact decides, and none is told.\n")
@@ -492,11 +538,11 @@ async def test_show_of_one_under_protection(registry: Database, owner: Any) -> N
 async def test_show_of_one_without_a_domain(owner: Any) -> None:
     """A registrant of no domain is nobody's."""
     await owner.execute("DELETE FROM registry.domain WHERE registrant = $1", FOREIGN)
-    said = await show(owner, FOREIGN, now=NOW, in_force_from=IN_FORCE_FROM)
+    said = await show(owner, FOREIGN, now=NOW, in_force_from=IN_FORCE_FROM, conditions=IN_FORCE)
     assert said.endswith("\nAccounts that manage them\n\nnone\n")
 
 
 async def test_show_is_of_one_moment(owner: Any) -> None:
     """Before the rules are in force, `show` says so, as `explain` does."""
-    said = await show(owner, FOREIGN, now=IN_FORCE_FROM.replace(year=2024), in_force_from=IN_FORCE_FROM)
+    said = await show(owner, FOREIGN, now=IN_FORCE_FROM.replace(year=2024), in_force_from=IN_FORCE_FROM, conditions=NOT_YET)
     assert "\nwithheld: not_in_force" in said

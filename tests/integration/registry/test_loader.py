@@ -10,7 +10,7 @@ from typing import Any
 
 import asyncpg
 import pytest
-from support import Database
+from support import IN_FORCE, Database
 
 from whoisd.database.audit import this_account
 from whoisd.database.migrations import migrate
@@ -605,6 +605,11 @@ async def test_each_load_is_audited(database: Database, tmp_path: Path) -> None:
     assert after["domain"] == {"added": 1, "changed": 0, "removed": 0}
 
 
+BY_STAFF = """
+    INSERT INTO registry.classification VALUES ('NY-DK', 'staff', $1)
+    ON CONFLICT (handle, decided_by) DO UPDATE SET decision = excluded.decision"""
+
+
 @pytest.mark.parametrize(("by_hand", "in_file", "said"), [(True, False, ("false", "yes")), (False, True, ("true", "no"))])
 async def test_a_load_keeps_what_was_classified_by_hand(
     database: Database, tmp_path: Path, by_hand: bool, in_file: bool, said: tuple[str, str]
@@ -612,7 +617,7 @@ async def test_a_load_keeps_what_was_classified_by_hand(
     """What was classified by hand is kept and counts, and where a load says otherwise that is reported."""
     first = write(tmp_path / "a.jsonl", REGISTRAR, FOREIGN, DOMAIN)
     await load_files(database, first)
-    await database.execute("UPDATE registry.registrant SET classified_by_hand = $1 WHERE handle = 'NY-DK'", by_hand)
+    await database.execute(BY_STAFF, "yes" if by_hand else "no")
     file = write(tmp_path / "b.jsonl", REGISTRAR, FOREIGN | {"sole_proprietorship": in_file}, DOMAIN)
     report = await load_files(database, file)
     assert report.warnings == [
@@ -626,7 +631,7 @@ async def test_a_load_keeps_what_was_classified_by_hand(
 async def test_a_registrant_who_was_classified_becomes_danish(database: Database, tmp_path: Path) -> None:
     """A classification by hand of one who is Danish now is kept, contradicts the rest, and is reported."""
     await load_files(database, write(tmp_path / "a.jsonl", REGISTRAR, FOREIGN, DOMAIN))
-    await database.execute("UPDATE registry.registrant SET classified_by_hand = true WHERE handle = 'NY-DK'")
+    await database.execute(BY_STAFF, "yes")
     file = write(tmp_path / "b.jsonl", REGISTRANT)
     assert (await load_files(database, file)).warnings == [
         f"{file}:1: country: is DK now; classified by hand as a sole proprietorship: yes, which is kept and contradicts it"
@@ -635,22 +640,38 @@ async def test_a_registrant_who_was_classified_becomes_danish(database: Database
 
 
 async def test_classified_registrants_that_are_removed(empty_registry: Database, tmp_path: Path) -> None:
-    """A replacing load that removes what people decided on says so, and leaves a row in the audit trail for each."""
+    """A replacing load that removes whom people decided on says so; the decision stays, and is named when it is met."""
     await load_files(empty_registry, write(tmp_path / "a.jsonl", REGISTRAR, FOREIGN, DOMAIN))
-    await empty_registry.execute("UPDATE registry.registrant SET classified_by_hand = false")
+    await empty_registry.execute(BY_STAFF, "no")
     await empty_registry.execute("INSERT INTO portal.taken_over_role VALUES ('REG-9', 'proxy', 'domain:ny.dk')")
     entries = await audited(empty_registry)
     file = write(tmp_path / "b.jsonl", REGISTRAR)
     report = await load_files(empty_registry, file, mode=Mode.REPLACE, max_delete=100)
     assert report.warnings == [
-        "database: removed with their registrants: 1 classified by hand",
+        "database: removed, and classified by hand: 1 registrants, whose classification stays",
         "database: removed with their objects: 1 roles that were taken over",
     ]
     *lost, _ = (await audited(empty_registry))[len(entries) :]
     assert {(entry[5], json.dumps(json.loads(entry[7])), entry[8]) for entry in lost} == {
-        ("registrant:NY-DK", '{"classified_by_hand": false}', None),
         ("domain:ny.dk", '{"roles": ["proxy"], "account": "REG-9"}', None),
     }
+    again = write(tmp_path / "c.jsonl", REGISTRAR, FOREIGN, DOMAIN)
+    assert (await load_files(empty_registry, again)).warnings == [
+        f"{again}:2: handle: NY-DK is back; classified by hand as a sole proprietorship: no, which counts"
+    ]
+
+
+async def test_a_sole_proprietorship_that_comes_back_is_withheld(empty_registry: Database, tmp_path: Path) -> None:
+    """What staff decided is in force when the registrant is removed by a whole file, and comes back in another."""
+    whole = write(tmp_path / "a.jsonl", REGISTRAR, FOREIGN | {"vat_number": "SE556012579001"}, DOMAIN)
+    await load_files(empty_registry, whole)
+    assert not (await domain(empty_registry))["registrant_sole_proprietorship"]
+    await empty_registry.execute(BY_STAFF, "yes")
+    without = write(tmp_path / "b.jsonl", REGISTRAR)
+    await load_files(empty_registry, without, mode=Mode.REPLACE, max_delete=100)
+    (warning,) = (await load_files(empty_registry, whole, mode=Mode.REPLACE, max_delete=100)).warnings
+    assert warning == f"{whole}:2: handle: NY-DK is back; classified by hand as a sole proprietorship: yes, which counts"
+    assert (await domain(empty_registry))["registrant_sole_proprietorship"]
 
 
 async def test_nobody_decides_on_what_is_being_removed(
@@ -668,7 +689,7 @@ async def test_nobody_decides_on_what_is_being_removed(
         other = await asyncpg.connect(empty_registry.owner)
         try:
             with pytest.raises(RegistrantError, match="has been changing this registrant"):
-                await classify(other, "NY-DK", Decision.NO, evidence="x", who="staff:anna", in_force=True)
+                await classify(other, "NY-DK", Decision.NO, evidence="x", who="staff:anna", conditions=IN_FORCE)
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(take_over(other, "REG-9", "domain:ny.dk"), 0.5)
         finally:
@@ -882,7 +903,7 @@ async def test_unknown_forms(empty_registry: Database, tmp_path: Path) -> None:
 async def test_nothing_is_lifted_that_was_decided_by_hand(database: Database, tmp_path: Path) -> None:
     """Where a classification by hand counts, a load that says otherwise than the one before lifts nothing."""
     await load_files(database, write(tmp_path / "a.jsonl", FOREIGN | {"sole_proprietorship": True}))
-    await database.execute("UPDATE registry.registrant SET classified_by_hand = true WHERE handle = 'NY-DK'")
+    await database.execute(BY_STAFF, "yes")
     no = FOREIGN | {"sole_proprietorship": False}
     (warning,) = (await load_files(database, write(tmp_path / "b.jsonl", no))).warnings
     assert warning.endswith("classified by hand: yes, which is kept and counts")

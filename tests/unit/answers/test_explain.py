@@ -11,10 +11,11 @@ from typing import Any, get_type_hints
 
 import pytest
 import support
-from support import registrant
+from support import IN_FORCE, NOT_YET, registrant
 
 from whoisd.answers.disclosure import (
     RULES,
+    Conditions,
     Facts,
     PublicDomain,
     PublicRegistrant,
@@ -25,7 +26,17 @@ from whoisd.answers.disclosure import (
     publish,
 )
 from whoisd.answers.explain import FACTS, SENTENCES, _number, explain, explain_host, explain_registrant
-from whoisd.answers.model import CvrForm, Domain, DomainStatus, Host, IdStatus, Registrant, RegistrantKind, Registrar
+from whoisd.answers.model import (
+    CvrForm,
+    CvrStanding,
+    Domain,
+    DomainStatus,
+    Host,
+    IdStatus,
+    Registrant,
+    RegistrantKind,
+    Registrar,
+)
 from whoisd.answers.names import DomainName, parse_name
 from whoisd.answers.response import NOT_GIVEN, REDACTED, render_domain
 from whoisd.answers.wire import Charset
@@ -45,7 +56,7 @@ TOKENS: dict[str, Any] = {
     "secondary_email": "QSECONDARY@qmail.example",
     "id_status": IdStatus.ELECTRONIC_ID,
 }
-PERSONAL = ("Q", "@q", "99000019", "DK", "FI", "ZZ", "electronic")
+PERSONAL = ("Q", "@q", "99000019", "20774740", "DK", "FI", "ZZ", "electronic")
 BARE: dict[str, Any] = {
     **dict.fromkeys(["name", "postal_code", "city", "country", "phone", "email", "vat_number", "id_status"]),
     "street": (),
@@ -53,7 +64,9 @@ BARE: dict[str, Any] = {
     "cvr_locked": None,
     "cvr_form": CvrForm.UNKNOWN,
     "cvr_bankruptcy": None,
+    "cvr_standing": CvrStanding.UNKNOWN,
     "sole_proprietorship": None,
+    "documented": None,
 }
 LABELS = (
     *(
@@ -74,12 +87,22 @@ LABELS = (
 domain = partial(support.domain, name=DomainName("xn--5cab8c.dk", "æøå.dk"), registrar=Registrar("All Things DK Domains"))
 
 
+def with_number(facts: dict[str, Any]) -> dict[str, Any]:
+    """The facts with a number of the country instead of whether there is one."""
+    numbers = {"DK": "DK99000019", "FI": "FI20774740", "ZZ": "DK99000019"}
+    return facts | {"vat_number": numbers[facts["country"]] if facts["vat_number"] else None}
+
+
+def conditions_at(now: datetime) -> Conditions:
+    return IN_FORCE if now >= IN_FORCE_FROM else NOT_YET
+
+
 def text_of(about: Domain, charset: Charset = Charset.UTF_8, now: datetime = NOW) -> str:
-    return explain(about, now=now, in_force_from=IN_FORCE_FROM, charset=charset)
+    return explain(about, now=now, in_force_from=IN_FORCE_FROM, conditions=conditions_at(now), charset=charset)
 
 
 def publish_of(about: Domain, charset: Charset = Charset.UTF_8, now: datetime = NOW) -> PublicDomain:
-    return publish(about, show_handles=True, in_force=now >= IN_FORCE_FROM, charset=charset)
+    return publish(about, show_handles=True, conditions=conditions_at(now), charset=charset)
 
 
 def fields(text: str) -> dict[str, tuple[str, str]]:
@@ -141,14 +164,14 @@ def test_all_combinations(status: DomainStatus, charset: Charset) -> None:
         "cvr_locked": [False, True],
         "cvr_form": [*CvrForm],
         "cvr_bankruptcy": [False, True],
-        "vat_number": ["DK99000019", None],
+        "vat_number": [True, False],
         "sole_proprietorship": [False, True],
         "address_protection": [False, True, None],
         "id_confirmed": [False, True],
         "secondary_email": ["QSECONDARY@qmail.example", "QØØ@qmail.example", "QNONE"],
     }
     for values in product(*axes.values()):
-        who = registrant(**(TOKENS | dict(zip(axes, values, strict=True))))
+        who = registrant(**with_number(TOKENS | dict(zip(axes, values, strict=True))))
         about = domain(who, status)
         text, public = text_of(about, charset), publish_of(about, charset)
         assert [token for token in PERSONAL if token in text] == []
@@ -241,12 +264,12 @@ def test_lengths_are_not_told() -> None:
 @pytest.mark.parametrize(
     ("changes", "charset", "said"),
     [
-        ({}, Charset.LATIN_1, "shown: locked_to_cvr (rule 14 of 19)\n"),
-        ({"cvr_form": CvrForm.SMALL_BUSINESS}, Charset.UTF_8, "withheld: small_business (rule 9 of 19)\n"),
+        ({}, Charset.LATIN_1, "shown: locked_to_cvr (rule 17 of 31)\n"),
+        ({"cvr_form": CvrForm.SMALL_BUSINESS}, Charset.UTF_8, "withheld: small_business (rule 12 of 31)\n"),
         ({"country": "ZZ"}, Charset.UTF_8, "withheld: not_settled (no rule matches)\n"),
-        ({"address_protection": True}, Charset.UTF_8, "withheld: address_protection (rule 1 of 19)\n"),
+        ({"address_protection": True}, Charset.UTF_8, "withheld: address_protection (rule 1 of 31)\n"),
         ({"address_protection": None}, Charset.UTF_8, "withheld: not_settled\n"),
-        ({"email": "rød@a.example"}, Charset.UTF_8, "shown: locked_to_cvr (rule 14 of 19)\n"),
+        ({"email": "rød@a.example"}, Charset.UTF_8, "shown: locked_to_cvr (rule 17 of 31)\n"),
     ],
 )
 def test_rule_that_decided(changes: dict[str, Any], charset: Charset, said: str) -> None:
@@ -274,19 +297,17 @@ def test_email_that_the_rule_shows_and_its_text_withholds(email: str | None, rea
     """Where the rule shows the email and what it is withholds it, both are said."""
     told = verdict(text_of(domain(registrant(email=email)), Charset.LATIN_1))
     assert told.startswith(
-        f"withheld: {reason}\n{why}\n\nBy the rules alone it would be shown: locked_to_cvr (rule 14 of 19)\n"
+        f"withheld: {reason}\n{why}\n\nBy the rules alone it would be shown: locked_to_cvr (rule 17 of 31)\n"
     )
 
 
 def test_facts_in_the_way_make_the_email_public() -> None:
     """Every fact is told; one in the way also with what it would have to be: were they so, a rule would show the email."""
-    axes = product(
-        [*RegistrantKind], ["DK", "FI", "ZZ"], [False, True, None], [*CvrForm], ["DK99000019", None], [False, True]
-    )
+    axes = product([*RegistrantKind], ["DK", "FI", "ZZ"], [False, True, None], [*CvrForm], [True, False], [False, True])
     names = ("kind", "country", "cvr_locked", "cvr_form", "vat_number", "cvr_bankruptcy")
     for values in axes:
-        who = registrant(**dict(zip(names, values, strict=True)))
-        facts = facts_of(who, in_force=True)
+        who = registrant(**with_number(dict(zip(names, values, strict=True))))
+        facts = facts_of(who, IN_FORCE)
         head, *rows = fact_rows(text_of(domain(who)))
         assert [row[:2] for row in rows] == [
             (words.label, words.values[getattr(facts, name)]) for name, words in FACTS.items()
@@ -354,19 +375,21 @@ Nameservers          shown      public
 
 What decided on the email
 
-withheld: sole_proprietorship (rule 8 of 19)
+withheld: sole_proprietorship (rule 11 of 31)
 CVR has the registrant as a sole proprietorship (Enkeltmandsvirksomhed).
 
    Fact                                 Value                                                 Would have to be
    Rules in force                       yes
+   Data young enough                    yes
    Name and address protection          no
    Kind of registrant                   an organisation: company, association or public body
 *  Rule by country                      for Danish registrants
 *  Listed in and locked to CVR          yes
-   CVR number or, abroad, VAT number    given
+   CVR number or, abroad, VAT number    right, as far as it tells
+   The lock, by CVR's own data          nothing against it, or no such data
    Bankruptcy estate in CVR             the data does not say                                 no
 *  CVR company form                     sole proprietorship                                   an ordinary one
-   Classified as a sole proprietorship  no
+   Classified as a sole proprietorship  by nobody
 
 * what this rule looks at
 """
@@ -404,7 +427,7 @@ Nameservers          shown     public
 
 What decided on the email
 
-withheld: address_protection (rule 1 of 19)
+withheld: address_protection (rule 1 of 31)
 The registrant has name and address protection: every field is withheld.
 
 Fact                         Value
@@ -447,7 +470,7 @@ Nameservers          left out   the domain has none
 What decided on the email
 
 Without --show-handles the section is never there, and no email with it.
-With --show-handles, were the section there, the email would be shown: locked_to_cvr (rule 14 of 19)
+With --show-handles, were the section there, the email would be shown: locked_to_cvr (rule 17 of 31)
 The registrant is Danish, listed in and locked to CVR, and in no category that is withheld.
 It would have to be an address, and fit for the answer's charset.
 """
@@ -566,7 +589,7 @@ def test_host(name: str, glue: bool, why: str) -> None:
 def test_registrant(changes: dict[str, Any], charset: Charset, now: datetime) -> None:
     """A registrant's text is what is said of the registrant of an active domain, to the letter, without the domain."""
     who = registrant(**(TOKENS | changes))
-    text = explain_registrant(who, now=now, in_force_from=IN_FORCE_FROM, charset=charset)
+    text = explain_registrant(who, now=now, in_force_from=IN_FORCE_FROM, conditions=conditions_at(now), charset=charset)
     of_a_domain = text_of(domain(who), charset, now)
     assert text.splitlines()[1:5] == of_a_domain.splitlines()[2:6]
     assert verdict(text) == verdict(of_a_domain)

@@ -94,7 +94,9 @@ def test_every_denial_has_its_sentence() -> None:
 
 def test_stable_words() -> None:
     """The words for reasons, groups and roles are quoted by messages and stored: they stay as they are."""
-    assert [*Denial] == ["unknown_staff", "unknown_user", "linked_user", "other_account", "no_group", "group"]
+    assert [*Denial] == [
+        *("unknown_staff", "unknown_user", "linked_user", "other_account", "no_group", "group", "staff_alone", "not_theirs")
+    ]
     assert [*Group] == ["administration", "portfolio_management", "accounting"]
     assert [*GROUP_NAMES.values()] == ["Administration", "Portfolio management", "Accounting"]
     assert {*Role} == {"administrator", "registrar", "registrant", "proxy", "billing_contact", "name_server_management"}

@@ -640,7 +640,11 @@ DOUBT = "vat_number: is no valid number of the registrant's country"
         ("GR", "EL094259217", [DOUBT]),
         ("DK", "99000019", [DOUBT]),
         ("DK", "13585628", []),
-        ("US", "anything", []),
+        ("US", "anything", [DOUBT]),
+        ("US", "12-3456789", []),
+        ("SE", "121212121212", [DOUBT]),
+        ("SE", "1212121212", []),
+        ("SE", "13585628", [DOUBT]),
     ],
 )
 def test_doubts_about_numbers(country: str, number: str, said: list[str]) -> None:

@@ -8,10 +8,10 @@ from itertools import product
 from typing import Any
 
 import pytest
-from support import registrant
+from support import IN_FORCE, NOT_YET, registrant
 
 from whoisd.answers.disclosure import Reason, Verdict, publish_registrant, verdict_of
-from whoisd.answers.model import CvrForm, DomainStatus, Registrant, RegistrantKind
+from whoisd.answers.model import CvrForm, CvrStanding, DomainStatus, Registrant, RegistrantKind
 from whoisd.answers.wire import Charset
 from whoisd.errors import ReportError
 from whoisd.registry.report import (
@@ -48,6 +48,17 @@ def facts() -> Iterator[Registrant]:
     }
     for values in product(*axes.values()):
         yield registrant(**dict(zip(axes, values, strict=True)))
+    for changes in ({"cvr_standing": CvrStanding.CEASED}, {"cvr_standing": CvrStanding.ABSENT}):
+        yield registrant(**changes)
+    for number, documented, listed in product(NUMBERS, [True, False], [True, False, None]):
+        abroad = {"country": "SE", "cvr_locked": False, "cvr_form": CvrForm.NONE}
+        yield registrant(**abroad, vat_number=number, documented=documented, vat_listed=listed)
+    yield registrant(country="US", cvr_locked=False, cvr_form=CvrForm.NONE, vat_number="12-3456789")
+
+
+# Of a Swedish organisation, of a Swedish person, with a wrong check digit, and Danish.
+NUMBERS = ("SE556036079301", "SE121212121201", "SE556036079401", "DK13585628")
+CONDITIONS = (IN_FORCE, NOT_YET, IN_FORCE._replace(fresh=False), IN_FORCE._replace(listed_only=True))
 
 
 def report(
@@ -84,9 +95,9 @@ def written(**changes: Any) -> bytes:
 def test_every_reason_is_counted() -> None:
     """Whatever the facts, what an answer to --show-handles says of the email has a count; and no count is idle."""
     seen: dict[str, set[Verdict]] = {"registrants": set(), "domains": set()}
-    for who, in_force, charset in product(facts(), [True, False], Charset):
+    for who, conditions, charset in product(facts(), CONDITIONS, Charset):
         for status in [DomainStatus.ACTIVE] if who.id_confirmed else DomainStatus:
-            section = publish_registrant(status, who, show_handles=True, in_force=in_force, charset=charset)
+            section = publish_registrant(status, who, show_handles=True, conditions=conditions, charset=charset)
             seen["domains"].add(verdict_of(section))
             if status is DomainStatus.ACTIVE:
                 seen["registrants"].add(verdict_of(section))
@@ -110,7 +121,7 @@ def test_counts_have_every_reason() -> None:
     """Counts have each reason that may occur, with a zero where it did not, and their sum is the total."""
     counts = counts_of("registrants", Counter({Verdict(shown=True, reason=Reason.VAT_REGISTERED): 3}))
     assert counts.total == 3
-    assert counts.shown == {Reason.LOCKED_TO_CVR: 0, Reason.VAT_REGISTERED: 3}
+    assert counts.shown == {Reason.LOCKED_TO_CVR: 0, Reason.VAT_REGISTERED: 3, Reason.VAT_DOCUMENTED: 0}
     assert counts.withheld == dict.fromkeys(REASONS["registrants", "withheld"], 0)
 
 
@@ -128,7 +139,7 @@ def test_json() -> None:
     text = to_json(report())
     form = json.loads(text)
     assert text == json.dumps(form, indent=2, sort_keys=True) + "\n"
-    counts = {"total": 3, "shown": {"locked_to_cvr": 2, "vat_registered": 0}}
+    counts = {"total": 3, "shown": {"locked_to_cvr": 2, "vat_registered": 0, "vat_documented": 0}}
     for subject in ("registrants", "domains"):
         found = form.pop(subject)
         withheld = {str(reason): 0 for reason in REASONS[subject, "withheld"]} | {"individual": 1}
@@ -159,7 +170,7 @@ def test_csv() -> None:
         "subject,email,reason,count",
         "registrants,shown,locked_to_cvr,2",
         "registrants,shown,vat_registered,0",
-        "registrants,withheld,not_in_force,0",
+        "registrants,shown,vat_documented,0",
     ]
     assert lines[-3:] == ["domains,withheld,deactivated,0", "domains,withheld,id_not_confirmed,0", ""]
     assert [line.split(",")[:3] for line in lines[1:-1]] == [
