@@ -61,7 +61,6 @@ TESTED_ELSEWHERE = {
     "registry/census.py": "integration/commands/test_report.py",
     "registry/files.py": "integration/registry/test_loader.py: files that are cut off, piped, compressed",
     "registry/staging.py": "integration/registry/test_loader.py: what lies between the files and the tables",
-    "registry/vat.py": "integration/registry/test_loader.py: the warnings about VAT numbers",
     "sandbox/postgres.py": "integration/sandbox/test_sandbox.py, and every test that has a database",
     "server/children.py": "integration/server/test_supervisor.py",
     "server/delivery.py": "integration/server/test_connection.py and test_worker.py: answers whole and cut off",
