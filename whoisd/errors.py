@@ -199,7 +199,10 @@ def cause_of(error: BaseException) -> str:
     if isinstance(error, WhoisdError):
         return str(error)
     said = getattr(error, "sqlstate", None) or getattr(error, "strerror", None)
-    return f"{type(error).__name__}: {said}" if said else whereabouts(error)
+    if not said:
+        return whereabouts(error)
+    file = getattr(error, "filename", None)  # such as ~/.postgresql/postgresql.key in a home that is not ours to read
+    return f"{type(error).__name__}: {said}: {file}" if file else f"{type(error).__name__}: {said}"
 
 
 def whereabouts(error: BaseException) -> str:

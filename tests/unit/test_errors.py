@@ -89,3 +89,10 @@ def test_error_reads_as_its_fault(error: WhoisdError, text: str) -> None:
 def test_name_faults_and_query_faults_have_words_of_their_own() -> None:
     """No fault of a query shares its word with a fault of a name: a word in a log means one thing."""
     assert {fault.value for fault in NameFault}.isdisjoint(fault.value for fault in QueryFault)
+
+
+def test_cause_names_the_file() -> None:
+    """What cannot be read is named by its path: a home that is not ours to read, say, in which libpq's files would be."""
+    error = PermissionError(13, "Permission denied", "/root/.postgresql/postgresql.key")
+    assert cause_of(error) == "PermissionError: Permission denied: /root/.postgresql/postgresql.key"
+    assert cause_of(ConnectionRefusedError(111, "Connection refused")) == "ConnectionRefusedError: Connection refused"
