@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 def run(*command: str | Path, cwd: Path, settings: dict[str, str] | None = None) -> str:
     """What a command says on standard output."""
     ended = subprocess.run(
-        command, cwd=cwd, env=environment(settings), capture_output=True, text=True, timeout=300, check=False
+        command, cwd=cwd, env=environment(settings), capture_output=True, text=True, timeout=900, check=False
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
     return ended.stdout
