@@ -71,6 +71,17 @@ class QueryFault(StrEnum):
     TWO_CHARSETS = "two_charsets"
 
 
+class RequestFault(StrEnum):
+    """Why an HTTP request cannot be taken, before its name is looked at."""
+
+    METHOD = "method"
+    NOT_ACCEPTABLE = "not_acceptable"
+    NO_SUCH_PATH = "no_such_path"
+    BODY = "body"
+    TOO_LARGE = "too_large"
+    NOT_HTTP = "not_http"
+
+
 class ProxyFault(StrEnum):
     """Why what a balancer sent is no PROXY header."""
 

@@ -7,6 +7,7 @@ and finished by two plain functions, which know nothing of waiting; between them
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 
 from whoisd.answers import notices
 from whoisd.answers.disclosure import Conditions, PublicRegistrant, Reason, Withheld, publish
@@ -15,6 +16,15 @@ from whoisd.answers.query import DomainQuery, HelpQuery, HostQuery, parse_query
 from whoisd.answers.response import render_domain, render_host
 from whoisd.answers.wire import Charset, encode
 from whoisd.errors import Outcome, QueryError, StoreError, whereabouts
+
+
+class Protocol(StrEnum):
+    """By which protocol is asked; logs and metrics say it."""
+
+    WHOIS = "whois"
+    REST = "rest"
+    RDAP = "rdap"
+    PAGE = "page"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +37,8 @@ class Policy:
     operator: str
     terms: str
     version: str
+    whois_host: str | None = None  # the name of the host whose port 43 we are
+    rdap_url: str | None = None  # the base of the URLs in RDAP answers, with a slash at its end
 
     def conditions(self, now: datetime, *, fresh: bool) -> Conditions:
         """Return the conditions of an answer at `now`; `fresh` is whether the data is young enough."""
@@ -45,10 +57,12 @@ class Answer:
     registrant: Reason | None = None  # why the Registrant section was left out
     email: Reason | None = None  # why the email was shown or withheld
     fault: str | None = None  # what was wrong with the query, or with us
+    protocol: Protocol = Protocol.WHOIS
 
     def facts(self) -> dict[str, object]:
         """Return what the log says of the answer."""
         return {
+            "protocol": self.protocol,
             "kind": self.kind,
             "name": self.name,
             "registrant": self.registrant,
@@ -102,7 +116,7 @@ def begin_answer(line: bytes, client: str, policy: Policy, now: datetime) -> Ans
     except QueryError as error:
         return notice(Outcome.BAD_QUERY, notices.refusal(error.fault), fault=error.fault.value)
     except Exception as error:  # noqa: BLE001 - a fault of ours is one client's temporary failure, not a lost answer
-        return _internal_error(error)
+        return internal_error(error)
 
 
 def finish_answer(lookup: Lookup, found: Found, policy: Policy) -> Answer:
@@ -121,7 +135,7 @@ def finish_answer(lookup: Lookup, found: Found, policy: Policy) -> Answer:
             return Answer(Outcome.FOUND, payload, query.charset, kind=query.kind, name=query.name.ascii)
         raise TypeError(found)  # noqa: TRY301 - what was found is not what was asked for
     except Exception as error:  # noqa: BLE001 - the same
-        return _internal_error(error)
+        return internal_error(error)
 
 
 def _domain_answer(query: DomainQuery, domain: Domain, lookup: Lookup, policy: Policy) -> Answer:
@@ -138,5 +152,6 @@ def _domain_answer(query: DomainQuery, domain: Domain, lookup: Lookup, policy: P
     )
 
 
-def _internal_error(error: Exception) -> Answer:
+def internal_error(error: Exception) -> Answer:
+    """Return the answer to a query that a fault of ours ended, with where that is, for the log."""
     return notice(Outcome.INTERNAL_ERROR, notices.TEMPORARY_FAILURE, fault=whereabouts(error))

@@ -63,6 +63,14 @@ def parse_name(text: str) -> DomainName:
     return name
 
 
+def unicode_of(text: str) -> str:
+    """Return a name as U-labels, or as it is when it is no name."""
+    try:
+        return parse_name(text).unicode
+    except InvalidName:
+        return text
+
+
 def ascii_domain(text: str) -> str:
     """Return a mail domain in A-label form: as it is when it is ASCII, else encoded by IDNA2008.
 

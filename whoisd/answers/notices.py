@@ -9,7 +9,7 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from typing import Final
 
-from whoisd.errors import NameFault, QueryFault
+from whoisd.errors import NameFault, QueryFault, RequestFault
 
 Address = IPv4Address | IPv6Address
 
@@ -76,6 +76,16 @@ FAULTS: Final[Mapping[QueryFault | NameFault, str]] = {
     NameFault.RESERVED_HYPHENS: "This is not a domain name, for a label has hyphens in both its third and fourth position.",
     NameFault.CHARACTER: "This is not a domain name, for a label has a character that .dk names do not have.",
     NameFault.A_LABEL: "This is not a domain name, for a label that begins with xn-- is not valid in IDNA2008.",
+}
+
+
+REQUEST_FAULTS: Final[Mapping[RequestFault, str]] = {
+    RequestFault.METHOD: "Only GET and HEAD are served here.",
+    RequestFault.NOT_ACCEPTABLE: "The answer is application/json, which the request does not accept.",
+    RequestFault.NO_SUCH_PATH: "There is nothing at this path.",
+    RequestFault.BODY: "A request has no body here.",
+    RequestFault.TOO_LARGE: "The request is too large.",
+    RequestFault.NOT_HTTP: "The request is not HTTP/1.1.",
 }
 
 

@@ -7,6 +7,7 @@ registrant lines by position: each of the six is always there, once, in that ord
 import re
 from datetime import date
 from typing import Final
+from urllib.parse import quote
 
 from whoisd.answers.disclosure import PublicDomain, PublicRegistrant, Reason, Withheld
 from whoisd.answers.model import DomainStatus, Host, IdStatus
@@ -55,6 +56,16 @@ def render_host(host: Host) -> str:
 Nameserver:           {_shown(host.name.ascii)}
 Glue:                 {"Being spooled" if host.glue else "Not being spooled"}
 """
+
+
+def printable(value: str) -> str:
+    """Return a value with nothing in it that could add a line, or turn a text around."""
+    return value if value.isprintable() else UNPRINTABLE.sub("?", value)
+
+
+def mailto(email: str) -> str:
+    """Return the URI that writes to an email (RFC 6068), with nothing in it that could add a field to the message."""
+    return "mailto:" + quote(printable(email), safe="@")
 
 
 def _domain_section(domain: PublicDomain) -> str:
@@ -112,7 +123,7 @@ def _shown(value: str | Withheld | None) -> str:
         return REDACTED
     if value is None or is_blank(value):
         return NOT_GIVEN
-    return value if value.isprintable() else UNPRINTABLE.sub("?", value)
+    return printable(value)
 
 
 # What nobody sees: Unicode's Default_Ignorable_Code_Point (DerivedCoreProperties.txt), white space, and Braille's blank.
