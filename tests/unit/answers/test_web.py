@@ -18,7 +18,7 @@ from whoisd.answers import page, rdap
 from whoisd.answers.answer import Policy, Protocol
 from whoisd.answers.disclosure import PublicDomain, Reason, publish
 from whoisd.answers.explain import SENTENCES
-from whoisd.answers.model import CvrForm, DomainStatus, Found, Host, IdStatus, RegistrantKind, Registrar
+from whoisd.answers.model import CvrForm, Domain, DomainStatus, Found, Host, IdStatus, RegistrantKind, Registrar
 from whoisd.answers.names import DomainName
 from whoisd.answers.query import DomainQuery
 from whoisd.answers.response import REDACTED, render_domain
