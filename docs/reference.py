@@ -14,6 +14,7 @@ from typing import Any, Final, get_args, get_origin
 
 import click
 import grimp
+from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -58,7 +59,16 @@ def settings() -> Iterator[tuple[str, FieldInfo]]:
             yield f"[[{section}]]", LISTS[section]
             yield from ((f"[[{section}]] {name}", field) for name, field in get_args(model)[0].model_fields.items())
         else:
-            yield from ((f"{section}.{name}", field) for name, field in model.model_fields.items())
+            for name, field in model.model_fields.items():
+                yield f"{section}.{name}", field
+                if inner := _sections_in(field):
+                    yield from ((f"[[{section}.{name}]] {key}", part) for key, part in inner.model_fields.items())
+
+
+def _sections_in(field: FieldInfo) -> type[BaseModel] | None:
+    """Return what a setting is a list of, where that has keys of its own."""
+    first = next(iter(get_args(field.annotation)), None)
+    return first if isinstance(first, type) and issubclass(first, BaseModel) else None
 
 
 def default(field: FieldInfo) -> str:

@@ -15,9 +15,10 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from datetime import date
+from http.client import HTTPConnection
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any, Final, Self
@@ -294,6 +295,39 @@ class Service(AbstractContextManager["Service"]):
     def exchange(self, data: bytes, source: str = "") -> bytes:
         """Send these bytes and return everything until the server closes."""
         with self.connect(source) as client:
+            client.sendall(data)
+            return receive(client)
+
+
+class WebService(Service):
+    """`whoisd serve` with the HTTP server beside port 43; `listen` is what its section has besides an address."""
+
+    def __init__(
+        self, dsn: str, settings: Mapping[str, str] | None = None, *, listen: Mapping[str, object] | None = None
+    ) -> None:
+        section = {"host": "127.0.0.1", "port": 0} | dict(listen or {})
+        super().__init__(dsn, {"WHOISD_HTTP__LISTEN": json.dumps([section])} | dict(settings or {}))
+
+    @property
+    def http_port(self) -> int:
+        return int(self.wait_for_event("http.listening")["port"])
+
+    def call(self, source: str = "127.0.0.1") -> HTTPConnection:
+        """A connection for requests, from this address of the machine's own."""
+        return HTTPConnection("127.0.0.1", self.http_port, timeout=PATIENCE, source_address=(source, 0))
+
+    def get(
+        self, path: str, source: str = "127.0.0.1", method: str = "GET", **headers: str
+    ) -> tuple[int, dict[str, str], bytes]:
+        """The status, headers and body of one request, over a connection of its own; `_` in a header's name is a hyphen."""
+        with closing(self.call(source)) as client:
+            client.request(method, path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+            answer = client.getresponse()
+            return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
+
+    def send(self, data: bytes, source: str = "127.0.0.1") -> bytes:
+        """Send these bytes to the HTTP server, and return everything until it closes."""
+        with socket.create_connection(("127.0.0.1", self.http_port), PATIENCE, (source, 0)) as client:
             client.sendall(data)
             return receive(client)
 

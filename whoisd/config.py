@@ -30,9 +30,10 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from whoisd.answers.answer import Policy
+from whoisd.answers.names import parse_name
 from whoisd.answers.notices import PHRASES_FOR_FREE
 from whoisd.database.dsn import Dsn, parse_dsn
-from whoisd.errors import ConfigError, DsnError
+from whoisd.errors import ConfigError, DsnError, InvalidName
 from whoisd.limits.counters import MOST_NAMED
 from whoisd.limits.keys import NAT64_LENGTHS, WELL_KNOWN_NAT64, Network
 from whoisd.limits.ledger import MOST_WORKERS, Allowance
@@ -190,6 +191,20 @@ def _one_line(value: str) -> str:
     return _harmless(value)
 
 
+def _host_name(value: str) -> str:
+    try:
+        return parse_name(value).ascii
+    except InvalidName:
+        raise ValueError("must be the name of a host") from None
+
+
+def _web_url(value: str) -> str:
+    """Take where a site is, without a path; return it without a slash at its end."""
+    if not re.fullmatch(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?/?", value):
+        raise ValueError("must be as in https://rdap.example.dk, in small letters and without a path")
+    return value.removesuffix("/")
+
+
 Cidr = Annotated[Network, BeforeValidator(_cidr)]
 Nat64 = Annotated[IPv6Network, BeforeValidator(_nat64)]
 Url = Annotated[SecretStr, AfterValidator(_dsn)]
@@ -224,9 +239,46 @@ class Listen(_Section):
             raise ValueError("trusted: required with proxy; a header from anyone could carry any address")
         if self.trusted and not self.proxy:
             raise ValueError("trusted: is for a listener with proxy = true")
-        for network in self.trusted:
-            if network.prefixlen < _WIDEST_TRUSTED[network.version]:
-                raise ValueError(f"trusted: {network} is nearly anyone; name the balancers' own networks")
+        _check_trusted(self.trusted)
+        return self
+
+
+def _check_trusted(trusted: Sequence[Network]) -> None:
+    for network in trusted:
+        if network.prefixlen < _WIDEST_TRUSTED[network.version]:
+            raise ValueError(f"trusted: {network} is nearly anyone; name the balancers' own networks")
+
+
+class HttpListen(_Section):
+    """An address of the HTTP server."""
+
+    host: Annotated[str, AfterValidator(canonical_address)] = Field(description="IPv4 or IPv6 address")
+    port: Count = Field(default=443, ge=0, le=65535, description="TCP port; 0 takes one that the system chooses")
+    certificate: Annotated[Path, AfterValidator(_file)] | None = Field(
+        default=None, description="PEM file of the certificate and its chain, for TLS; read again at reload"
+    )
+    key: Annotated[Path, AfterValidator(_file)] | None = Field(
+        default=None, description="PEM file of the certificate's key, where it is not in the same"
+    )
+    client: Literal["address", "proxy", "x-forwarded-for"] = Field(
+        default="address",
+        description="where the client's address is from: the connection, or a balancer's PROXY header or X-Forwarded-For",
+    )
+    trusted: tuple[Cidr, ...] = Field(
+        default=(), description="behind a balancer, the networks of the balancers: anyone else is refused there"
+    )
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        if self.key and not self.certificate:
+            raise ValueError("certificate: required with key")
+        if self.client == "proxy" and self.certificate:
+            raise ValueError("client: a PROXY header comes before TLS; end TLS at the balancer, or pass on X-Forwarded-For")
+        if self.client != "address" and not self.trusted:
+            raise ValueError(f"trusted: required with client = {self.client}; a header from anyone could carry any address")
+        if self.trusted and self.client == "address":
+            raise ValueError("trusted: is for a listener behind a balancer; see client")
+        _check_trusted(self.trusted)
         return self
 
 
@@ -295,6 +347,44 @@ class NamedNetwork(_Section):
     connections: Connections = Field(
         default=100, description="open connections of all of it; room for them is kept free of others"
     )
+
+
+def _check_listen(listen: Sequence[Listen | HttpListen]) -> None:
+    seen: set[tuple[str, int]] = set()
+    for number, address in enumerate(listen):
+        if address.port and (address.host, address.port) in seen:
+            raise ValueError(f"listen.{number}: the same address as one before it")
+        seen.add((address.host, address.port))
+
+
+class Http(_Section):
+    """RESTful WHOIS, RDAP and the page: served where there is a listener."""
+
+    listen: tuple[HttpListen, ...] = Field(
+        default=(), description="addresses to listen on, each an `[[http.listen]]`; without one nothing is served"
+    )
+    workers: Count = Field(default=1, ge=1, le=64, description="processes")
+    max_connections: Count = Field(
+        default=5_000,
+        ge=1,
+        le=1_000_000,
+        description="open connections of a process; in `server.max_connections` they count too",
+    )
+    idle_timeout: Annotated[Seconds, Field(ge=1)] = Field(
+        default=15.0, description="seconds that a connection may be idle between two requests"
+    )
+    whois_host: Annotated[str, AfterValidator(_host_name)] | None = Field(
+        default=None, description="name of the host whose port 43 this is, which RDAP answers give"
+    )
+    url: Annotated[str, AfterValidator(_web_url)] | None = Field(
+        default=None,
+        description="where clients find it, as in `https://rdap.example.dk`; for links in RDAP answers",
+    )
+
+    @model_validator(mode="after")
+    def _has_each_address_once(self) -> Self:
+        _check_listen(self.listen)
+        return self
 
 
 class Metrics(_Section):
@@ -373,6 +463,7 @@ class Settings(BaseSettings):
         Listen(host="::"),
     )
     server: Server = Server()
+    http: Http = Http()
     limits: Limits = Limits()
     network: Annotated[tuple[NamedNetwork, ...], Field(max_length=MOST_NAMED)] = ()
     database: Database
@@ -383,7 +474,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
-        _check_listen(self.listen)
+        _check_listen((*self.listen, *self.http.listen))
         _check_networks(self.network, self.server.max_connections)
         _check_translated(self)
         return self
@@ -398,6 +489,8 @@ class Settings(BaseSettings):
             operator=self.answer.operator,
             terms=self.answer.terms,
             version=f"whoisd {version('whoisd')}",
+            whois_host=self.http.whois_host,
+            rdap_url=f"{self.http.url}/rdap/" if self.http.url else None,
         )
 
     def quotas(self, numbers: Mapping[str, int]) -> Quotas:
@@ -431,14 +524,6 @@ class Settings(BaseSettings):
 
 def _allowance(rate: float | str, burst: int) -> Allowance:
     return Allowance(math.inf if isinstance(rate, str) else rate, burst)
-
-
-def _check_listen(listen: Sequence[Listen]) -> None:
-    seen: set[tuple[str, int]] = set()
-    for number, address in enumerate(listen):
-        if address.port and (address.host, address.port) in seen:
-            raise ValueError(f"listen.{number}: the same address as one before it")
-        seen.add((address.host, address.port))
 
 
 def _check_networks(networks: Sequence[NamedNetwork], most: int) -> None:

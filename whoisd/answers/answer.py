@@ -25,6 +25,7 @@ class Protocol(StrEnum):
     REST = "rest"
     RDAP = "rdap"
     PAGE = "page"
+    HTTP = "http"  # a connection to the HTTP server without a request
 
 
 @dataclass(frozen=True, slots=True)

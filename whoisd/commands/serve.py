@@ -17,7 +17,7 @@ def serve_command(file: Path | None) -> None:
     """Serve until SIGTERM; SIGHUP reads the configuration anew."""
     file = file or default_file()  # settled now: should it be gone at a reload, that is a fault, and not a change of mind
     settings = load_settings(file)
-    with open_listeners(settings.listen) as listeners:
+    with open_listeners(settings.listen, settings.http.listen) as listeners:
         supervise(settings, listeners, lambda: load_settings(file))
 
 

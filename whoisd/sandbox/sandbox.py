@@ -8,29 +8,29 @@ import asyncio
 import json
 import os
 import signal
-import socket
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from importlib.resources import as_file, files
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import asyncpg
 
-from whoisd.config import Listen, load_settings
+from whoisd.config import HttpListen, Listen, load_settings
 from whoisd.database.migrations import migrate
 from whoisd.registry.files import RegistryFiles
 from whoisd.registry.loader import load
 from whoisd.sandbox.postgres import Cluster, temporary_folder
-from whoisd.server.sockets import open_listeners
+from whoisd.server.sockets import Listener, open_listeners
 from whoisd.server.supervisor import supervise
 
 DATABASE: Final = "whois"
+HTTP_PORT: Final = 8080
 OPERATOR: Final = "nobody: this is a sandbox, and what it holds is made up"
 
 # What the sandbox sets itself; all else may be set in the environment.
-_OWN: Final = ("WHOISD_DATABASE", "WHOISD_LISTEN", "WHOISD_LIMITS__FILE")
+_OWN: Final = ("WHOISD_DATABASE", "WHOISD_LISTEN", "WHOISD_LIMITS__FILE", "WHOISD_HTTP__LISTEN")
 
 _SUGGESTIONS: Final = """
 The sandbox answers on {host} port {port}. Try, in another terminal:
@@ -38,6 +38,12 @@ The sandbox answers on {host} port {port}. Try, in another terminal:
     whois -h {host} -p {port} eksempel.dk
     whois -h {host} -p {port} -- '--charset=utf-8 --show-handles punktum.dk'
     whois -h {host} -p {port} HELP
+
+It has a page for a browser, RESTful WHOIS and RDAP too:
+
+    {web}/
+    curl {web}/domain/punktum.dk
+    curl {web}/rdap/domain/enkeltmand.dk
 
 The other commands work on it too; two ways to see why an email is withheld:
 
@@ -56,24 +62,25 @@ Ctrl-C ends it.
 """
 
 
-def run_sandbox(host: str, port: int, data: Sequence[Path], directory: Path | None) -> None:
+def run_sandbox(host: str, ports: tuple[int, int], data: Sequence[Path], directory: Path | None) -> None:
     """Serve the sandbox until SIGTERM, SIGINT or SIGHUP.
 
-    `data` are registry files to load besides the predefined ones; `directory` is kept and used again, without one a
-    temporary folder is used and removed. Raises `SandboxError`, `ConfigError` or `LoadError`.
+    `ports` are that of WHOIS and that of HTTP; `data` are registry files to load besides the predefined ones; `directory` is
+    kept and used again, without one a temporary folder is used and removed. Raises `SandboxError`, `ConfigError` or
+    `LoadError`.
     """
     signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))  # so that what was begun is undone
     signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))  # the terminal is closed
     with ExitStack() as stack:
-        listeners = stack.enter_context(open_listeners([Listen(host=host, port=port)]))
-        listening = listeners[0].socket
+        sections = [Listen(host=host, port=ports[0])], [HttpListen(host=host, port=ports[1])]
+        listeners = stack.enter_context(open_listeners(*sections))
         folder = stack.enter_context(_folder(directory))
         cluster = Cluster(folder / "postgresql", durable=directory is not None)
         stack.callback(cluster.stop)
         cluster.start()
         asyncio.run(prepare(cluster, data))
-        config = _write_config(folder, cluster, listening)
-        supervise(load_settings(config), listeners, on_ready=lambda: _suggest(config, cluster, listening))
+        config = _write_config(folder, cluster, listeners)
+        supervise(load_settings(config), listeners, on_ready=lambda: _suggest(config, cluster, listeners))
 
 
 async def prepare(cluster: Cluster, data: Sequence[Path] = (), *, predefined: bool = True) -> None:
@@ -133,9 +140,9 @@ def _folder(directory: Path | None) -> Iterator[Path]:
         yield directory.absolute()
 
 
-def _write_config(folder: Path, cluster: Cluster, listening: socket.socket) -> Path:
+def _write_config(folder: Path, cluster: Cluster, listeners: Sequence[Listener[Any]]) -> Path:
     """Write the configuration that the sandbox serves by, for the other commands to use too."""
-    host, port = listening.getsockname()[:2]
+    (host, port), (_, http_port) = (listener.address for listener in listeners)
     for variable in [name for name in os.environ if name.upper().startswith(_OWN)]:
         del os.environ[variable]
     config = folder / "whoisd.toml"
@@ -146,6 +153,10 @@ def _write_config(folder: Path, cluster: Cluster, listening: socket.socket) -> P
 [[listen]]
 host = "{host}"
 port = {port}
+
+[[http.listen]]
+host = "{host}"
+port = {http_port}
 
 [database]
 dsn = {json.dumps(cluster.dsn("whoisd_reader", DATABASE))}
@@ -167,11 +178,12 @@ operator = "{OPERATOR}"
     return config
 
 
-def _suggest(config: Path, cluster: Cluster, listening: socket.socket) -> None:
-    host, port = listening.getsockname()[:2]
+def _suggest(config: Path, cluster: Cluster, listeners: Sequence[Listener[Any]]) -> None:
+    (host, port), (_, http_port) = (listener.address for listener in listeners)
     text = _SUGGESTIONS.format(
         host=host,
         port=port,
+        web=f"http://[{host}]:{http_port}" if ":" in host else f"http://{host}:{http_port}",
         program=sys.argv[0],
         config=config,
         psql=cluster.program("psql"),

@@ -12,11 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from time import monotonic
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 import uvloop
 
-from whoisd.config import Settings
+from whoisd.config import HttpListen, Listen, Settings
 from whoisd.database.store import Store
 from whoisd.errors import whereabouts
 from whoisd.limits.counters import Counters
@@ -28,9 +28,11 @@ from whoisd.server.context import WorkerContext
 from whoisd.server.cpus import default_workers
 from whoisd.server.events import Signals
 from whoisd.server.fleet import Kind, Part, rows_for
+from whoisd.server.http.process import HttpWork
+from whoisd.server.http.process import run as serve_http
 from whoisd.server.metrics import Board
 from whoisd.server.observer import PATIENCE, TURNING_WITHIN, Watch, observe
-from whoisd.server.sockets import Listener, Room
+from whoisd.server.sockets import Listener, Room, Section
 from whoisd.server.worker import RETIRE, STOP
 from whoisd.server.worker import run as work
 
@@ -50,7 +52,7 @@ class Configuration:
 class Shared:
     """What the supervisor has made once, and every process forked from it has too."""
 
-    def __init__(self, settings: Settings, listeners: Sequence[Listener], metrics: socket.socket | None) -> None:
+    def __init__(self, settings: Settings, listeners: Sequence[Listener[Any]], metrics: socket.socket | None) -> None:
         self.listeners = listeners
         self.metrics = metrics
         self.parts = tuple(_parts(settings, metrics))
@@ -110,14 +112,12 @@ class Shared:
 
     def be_worker(self, row: int, configuration: Configuration, signals: Signals, log: Logger) -> None:
         """Serve clients until told to end."""
-        if self.metrics:
-            self.metrics.close()
         settings = configuration.settings
 
         def make() -> WorkerContext:
             return WorkerContext(
                 settings=settings,
-                listeners=self.listeners,
+                listeners=self._keep(Listen),
                 room=configuration.room,
                 sources=Sources(configuration.limits, self.ledger, self.connections(row)),
                 tally=self.board.tally(row),
@@ -128,6 +128,31 @@ class Shared:
             )
 
         work(make)
+
+    def be_http(self, row: int, configuration: Configuration, signals: Signals, log: Logger) -> None:
+        """Serve RESTful WHOIS, RDAP and the page until told to end."""
+        settings = configuration.settings
+        serve_http(
+            HttpWork(
+                settings=settings,
+                listeners=self._keep(HttpListen),
+                room=configuration.room,
+                sources=Sources(configuration.limits, self.ledger, self.connections(row)),
+                tally=self.board.tally(row),
+                names=ClientNames(settings.log.client, self._names_key, self._names_day),
+                log=log,
+                say=signals.say,
+            )
+        )
+
+    def _keep(self, section: type[Section]) -> list[Listener[Section]]:
+        """Return the listeners of one kind, and close the others: clients would wait on them for nobody."""
+        if self.metrics:
+            self.metrics.close()
+        for listener in self.listeners:
+            if not isinstance(listener.listen, section):
+                listener.socket.close()
+        return [listener for listener in self.listeners if isinstance(listener.listen, section)]
 
     def be_observer(self, row: int, configuration: Configuration, signals: Signals, log: Logger) -> None:  # noqa: ARG002 - as all
         """Tell how the server does until told to end."""
@@ -150,6 +175,7 @@ class Shared:
 _BECOME: Final[Mapping[Kind, Callable[[Shared, int, Configuration, Signals, Logger], None]]] = {
     Kind.WORKER: Shared.be_worker,
     Kind.OBSERVER: Shared.be_observer,
+    Kind.HTTP: Shared.be_http,
 }
 
 
@@ -157,4 +183,9 @@ def _parts(settings: Settings, metrics: socket.socket | None) -> list[Part]:
     """Return the parts of a server, in the order in which they are started."""
     workers = settings.server.workers or default_workers()
     observer = [Part(Kind.OBSERVER)] if metrics else []
-    return [*observer, *(Part(Kind.WORKER, number) for number in range(1, workers + 1))]
+    http = settings.http.workers if settings.http.listen else 0
+    return [
+        *observer,
+        *(Part(Kind.WORKER, number) for number in range(1, workers + 1)),
+        *(Part(Kind.HTTP, number) for number in range(1, http + 1)),
+    ]

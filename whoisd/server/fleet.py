@@ -25,11 +25,12 @@ class Kind(StrEnum):
 
     OBSERVER = "observer"
     WORKER = "worker"
+    HTTP = "http"
 
 
 # The kinds that serve clients. They tell the supervisor of their stages and give signs of life; the server is up once all of
 # them accept. The others are up as soon as they are started, and are the last to end.
-SERVING: Final = frozenset({Kind.WORKER})
+SERVING: Final = frozenset({Kind.WORKER, Kind.HTTP})
 
 
 class Part(NamedTuple):

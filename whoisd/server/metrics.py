@@ -20,6 +20,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from whoisd.answers.answer import Protocol
 from whoisd.answers.disclosure import RULES, Reason
 from whoisd.errors import Outcome
 from whoisd.limits.counters import MOST_NAMED
@@ -50,9 +51,11 @@ _ASKED: Final = {
     Outcome.WRITE_TIMEOUT: ("domain", "host", "help", "none"),
     Outcome.CLIENT_GONE: ("domain", "host", "help", "none"),
 }
-_QUERIES: Final = {(it, kind): _cells.take() for it in Outcome for kind in _ASKED.get(it, ("none",))}
-_LATENCY: Final = _cells.take(len(SECONDS) + 1)
-_MICROSECONDS: Final = _cells.take()
+_QUERIES: Final = {
+    (protocol, it, kind): _cells.take() for protocol in Protocol for it in Outcome for kind in _ASKED.get(it, ("none",))
+}
+_LATENCY: Final = {protocol: _cells.take(len(SECONDS) + 1) for protocol in Protocol}
+_MICROSECONDS: Final = {protocol: _cells.take() for protocol in Protocol}
 _EMAILS: Final = {reason: _cells.take() for reason in Reason}
 _BATCHES: Final = _cells.take(len(NAMES) + 1)
 _BATCHED: Final = _cells.take()
@@ -82,12 +85,12 @@ class Tally:
     def __init__(self, cells: memoryview) -> None:
         self._cells = cells
 
-    def query(self, outcome: Outcome, kind: str | None, seconds: float) -> None:
-        """Count a connection that ended, and how long its answer took."""
+    def query(self, outcome: Outcome, kind: str | None, seconds: float, protocol: Protocol = Protocol.WHOIS) -> None:
+        """Count a connection that ended, or a request, and how long its answer took."""
         cells = self._cells
-        cells[_QUERIES[outcome, kind or "none"]] += 1
-        cells[_LATENCY + bisect_left(SECONDS, seconds)] += 1
-        cells[_MICROSECONDS] += int(seconds * 1e6)
+        cells[_QUERIES[protocol, outcome, kind or "none"]] += 1
+        cells[_LATENCY[protocol] + bisect_left(SECONDS, seconds)] += 1
+        cells[_MICROSECONDS[protocol]] += int(seconds * 1e6)
 
     def decision(self, reason: Reason) -> None:
         """Count an answer for a domain, by the reason why it shows the email or does not."""
@@ -233,17 +236,21 @@ class BoardCollector(Collector):
     def _queries(self) -> Metric:
         return _counter(
             "whoisd_queries",
-            "Connections that ended, by outcome and by what was asked for.",
-            ("outcome", "kind"),
+            "Connections that ended, and requests over HTTP, by protocol, by outcome and by what was asked for.",
+            ("protocol", "outcome", "kind"),
             {labels: self._board.total(cell) for labels, cell in _QUERIES.items()},
         )
 
     def _latency(self) -> Metric:
         latency = HistogramMetricFamily(
-            "whoisd_query_duration_seconds", "Seconds from a connection's accept to its answer or end."
+            "whoisd_query_duration_seconds",
+            "Seconds from a connection's accept, or over HTTP from a request, to its answer or end.",
+            labels=("protocol",),
         )
-        counts = self._board.totals(_LATENCY, len(SECONDS) + 1)
-        latency.add_metric([], _buckets(SECONDS, counts), self._board.total(_MICROSECONDS) / 1e6)
+        for protocol in Protocol:
+            counts = self._board.totals(_LATENCY[protocol], len(SECONDS) + 1)
+            seconds = self._board.total(_MICROSECONDS[protocol]) / 1e6
+            latency.add_metric([protocol], _buckets(SECONDS, counts), seconds)
         return latency
 
     def _emails(self) -> Metric:

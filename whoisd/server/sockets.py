@@ -11,9 +11,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from ipaddress import ip_address
-from typing import Final, NamedTuple
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
-from whoisd.config import Listen
+from whoisd.config import HttpListen, Listen
 from whoisd.errors import ConfigError
 from whoisd.log import Logger
 from whoisd.server.systemd import inherited_sockets
@@ -29,12 +29,15 @@ _HINTS: Final = {
 }
 
 
+Section = TypeVar("Section", bound=Listen | HttpListen)
+
+
 @dataclass(frozen=True, slots=True)
-class Listener:
+class Listener(Generic[Section]):
     """A listening socket and its section of the settings. One that was `inherited` is held by someone outside too."""
 
     socket: socket.socket
-    listen: Listen
+    listen: Section
     inherited: bool
 
     @property
@@ -44,28 +47,29 @@ class Listener:
 
 
 @contextmanager
-def open_listeners(listen: Sequence[Listen]) -> Iterator[list[Listener]]:
-    """Give each section its socket, inherited or opened, and close them at the end.
+def open_listeners(listen: Sequence[Listen], http: Sequence[HttpListen] = ()) -> Iterator[list[Listener[Any]]]:
+    """Give each section its socket, inherited or opened, and close them at the end; those of HTTP are the last.
 
     Raises `ConfigError`, which names the address that cannot be had, or that was passed on and is in no section.
     """
     with ExitStack() as stack:
-        inherited = _by_address([stack.enter_context(each) for each in inherited_sockets()], listen)
-        listeners = []
-        for number, section in enumerate(listen):
+        sections = [*_by_key(listen, http)]
+        inherited = _by_address([stack.enter_context(each) for each in inherited_sockets()], [each for _, each in sections])
+        listeners: list[Listener[Any]] = []
+        for key, section in sections:
             passed_on = inherited.pop((str(ip_address(section.host)), section.port), None)
-            opened = passed_on or stack.enter_context(open_socket(section.host, section.port, f"listen.{number}"))
+            opened = passed_on or stack.enter_context(open_socket(section.host, section.port, key))
             opened.setblocking(False)  # several processes accept from it: the one that is late is not to wait
             listeners.append(Listener(opened, section, inherited=passed_on is not None))
         yield listeners
 
 
-def _by_address(inherited: Sequence[socket.socket], listen: Sequence[Listen]) -> dict[tuple[str, int], socket.socket]:
+def _by_address(inherited: Sequence[socket.socket], sections: Sequence[Listen | HttpListen]) -> dict[tuple[str, int], socket.socket]:
     """Return the sockets that were passed on, by address. Raises `ConfigError` for those that are in no section, or twice.
 
     Before any other is opened: that one may be in the way of what is configured is the lesser news.
     """
-    wanted = {(section.host, section.port) for section in listen}
+    wanted = {(section.host, section.port) for section in sections}
     found: dict[tuple[str, int], socket.socket] = {}
     faults = []
     for each in inherited:
@@ -78,6 +82,11 @@ def _by_address(inherited: Sequence[socket.socket], listen: Sequence[Listen]) ->
     if faults:
         raise ConfigError("\n".join(faults))
     return found
+
+
+def _by_key(listen: Sequence[Listen], http: Sequence[HttpListen]) -> Iterator[tuple[str, Listen | HttpListen]]:
+    yield from ((f"listen.{number}", section) for number, section in enumerate(listen))
+    yield from ((f"http.listen.{number}", section) for number, section in enumerate(http))
 
 
 def open_socket(host: str, port: int, key: str) -> socket.socket:

@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from time import monotonic, time
-from typing import Final
+from typing import Any, Final
 
-from whoisd.config import Settings
+from whoisd.config import HttpListen, Settings
 from whoisd.errors import ConfigError, whereabouts
 from whoisd.limits.counters import MOST_NAMED
 from whoisd.log import Logger
@@ -24,6 +24,8 @@ from whoisd.server import fleet, process
 from whoisd.server.children import Configuration, Shared
 from whoisd.server.events import Events, Signals
 from whoisd.server.fleet import Announce, Child, Death, Fleet, Kill, Kind, Look, Order, Part, Start, Tell, Wanted
+from whoisd.server.http.process import check_certificates
+from whoisd.server.http.process import patience_of as http_patience_of
 from whoisd.server.sockets import Listener, Room, open_socket, raise_descriptor_limit
 from whoisd.server.systemd import Notifier
 from whoisd.server.worker import RETIRE, STOP, patience_of
@@ -73,7 +75,11 @@ class Supervisor:
     def _say_where(self) -> None:
         for listener in self._shared.listeners:
             host, port = listener.address
-            self._log.info("server.listening", host=host, port=port, proxy=listener.listen.proxy)
+            if isinstance(listener.listen, HttpListen):
+                tls = listener.listen.certificate is not None
+                self._log.info("http.listening", host=host, port=port, tls=tls, client=listener.listen.client)
+            else:
+                self._log.info("server.listening", host=host, port=port, proxy=listener.listen.proxy)
         if self._shared.metrics:
             host, port = self._shared.metrics.getsockname()[:2]
             self._log.info("metrics.listening", host=host, port=port)
@@ -152,7 +158,7 @@ class Supervisor:
             row=row,
             generation=self._wanted.generation,
             started=monotonic(),
-            patience=patience_of(settings),
+            patience=http_patience_of(settings) if part.kind is Kind.HTTP else patience_of(settings),
             grace=settings.server.grace if part.serves else 0.0,
             stage=fleet.first_stage(part),
         )
@@ -231,6 +237,8 @@ def _signal_name(number: int) -> str:
 # What is made once, for as long as the server runs.
 _FIXED: Final[Mapping[str, Callable[[Settings], object]]] = {
     "listen": lambda settings: settings.listen,
+    "http.listen": lambda settings: settings.http.listen,
+    "http.workers": lambda settings: settings.http.workers,
     "server.workers": lambda settings: settings.server.workers,
     "limits.file": lambda settings: settings.limits.file,
     "metrics": lambda settings: settings.metrics,
@@ -246,6 +254,7 @@ def _check_unchanged(old: Settings, new: Settings) -> None:
 
 def _configure(settings: Settings, numbers: Mapping[str, int], log: Logger) -> Configuration:
     """Return what settings come to in this process; `numbers` are of the networks named before. Raises `ConfigError`."""
+    check_certificates(settings)
     room = raise_descriptor_limit(settings.server.max_connections, log)
     _check_room(settings, room)
     numbers = _renumber(numbers, [network.name for network in settings.network])
@@ -281,7 +290,10 @@ def _renumber(numbers: Mapping[str, int], names: Sequence[str]) -> dict[str, int
 
 
 def supervise(
-    settings: Settings, listeners: Sequence[Listener], load: Load | None = None, on_ready: Callable[[], None] = lambda: None
+    settings: Settings,
+    listeners: Sequence[Listener[Any]],
+    load: Load | None = None,
+    on_ready: Callable[[], None] = lambda: None,
 ) -> None:
     """Serve until SIGTERM or SIGINT.
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import uvloop
 
-from whoisd.config import Settings
+from whoisd.config import Listen, Settings
 from whoisd.log import gather, log_fault
 from whoisd.server.connection import Connection
 from whoisd.server.context import WorkerContext
@@ -33,7 +33,7 @@ RETIRE: Final = signal.SIGUSR1  # others go on: leave them what waits
 class Acceptor:
     """Accepts connections from one listener. Knows nothing of what becomes of them."""
 
-    def __init__(self, context: WorkerContext, listener: Listener) -> None:
+    def __init__(self, context: WorkerContext, listener: Listener[Listen]) -> None:
         self._context = context
         self._listener = listener
         accept: Any = listener.socket

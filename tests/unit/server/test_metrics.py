@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import generate_latest
 from support import Figures
 
+from whoisd.answers.answer import Protocol
 from whoisd.answers.disclosure import RULES, Reason
 from whoisd.errors import Outcome
 from whoisd.limits.counters import MOST_NAMED
@@ -70,22 +71,27 @@ KINDS: Final = {
 QUERIES: Final = [(outcome, kind) for outcome in Outcome for kind in KINDS.get(outcome, (None,))]
 
 
+@pytest.mark.parametrize("protocol", Protocol)
 @pytest.mark.parametrize(("outcome", "kind"), QUERIES)
-def test_query(outcome: Outcome, kind: str | None) -> None:
-    """A connection that ended is counted by its outcome and by what was asked for, and in the histogram of latency."""
-    found = changed(lambda tally: tally.query(outcome, kind, 3.0))
+def test_query(outcome: Outcome, kind: str | None, protocol: Protocol) -> None:
+    """A connection that ended is counted by protocol, outcome and what was asked for, and in the histogram of latency."""
+    found = changed(lambda tally: tally.query(outcome, kind, 3.0, protocol))
     assert found == {
-        sample("whoisd_queries_total", outcome=outcome, kind=kind or "none"): 1,
-        sample("whoisd_query_duration_seconds_bucket", le="+Inf"): 1,
-        sample("whoisd_query_duration_seconds_count"): 1,
-        sample("whoisd_query_duration_seconds_sum"): 3.0,
+        sample("whoisd_queries_total", protocol=protocol, outcome=outcome, kind=kind or "none"): 1,
+        sample("whoisd_query_duration_seconds_bucket", protocol=protocol, le="+Inf"): 1,
+        sample("whoisd_query_duration_seconds_count", protocol=protocol): 1,
+        sample("whoisd_query_duration_seconds_sum", protocol=protocol): 3.0,
     }
 
 
 def test_every_query_has_a_figure_from_the_start() -> None:
     """Every outcome has its figure before it happens first, so that a rate over it begins at zero."""
     found = {name_labels for name_labels in values(board()) if name_labels[0] == "whoisd_queries_total"}
-    assert found == {sample("whoisd_queries_total", outcome=outcome, kind=kind or "none") for outcome, kind in QUERIES}
+    assert found == {
+        sample("whoisd_queries_total", protocol=protocol, outcome=outcome, kind=kind or "none")
+        for protocol in Protocol
+        for outcome, kind in QUERIES
+    }
 
 
 @pytest.mark.parametrize("bound", SECONDS)
@@ -355,11 +361,24 @@ def test_labels_are_words_of_ours() -> None:
     facts = Findings(1, {"source": 1}, 1.0, {"cert": 0})
     words = {*Outcome, *Reason, *map(str, NAMES), *map(str, SECONDS)}
     words |= {"domain", "host", "help", "none", "shown", "withheld", "source", "network", "other", "cert"}
+    words |= set(Protocol)
     words |= {"applied", "rejected", "+Inf", version("whoisd"), python_version()}
     found = {value for it in figures(board(), facts).samples for value in it.labels.values()}
     assert found <= words
     names = {name for it in figures(board(), facts).samples for name in it.labels}
-    assert names == {"outcome", "kind", "reason", "email", "scope", "network", "result", "le", "version", "python"}
+    assert names == {
+        "outcome",
+        "kind",
+        "reason",
+        "email",
+        "scope",
+        "network",
+        "result",
+        "le",
+        "version",
+        "python",
+        "protocol",
+    }
 
 
 def test_every_figure_is_explained() -> None:

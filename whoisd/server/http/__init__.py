@@ -1,0 +1,1 @@
+"""The HTTP server: RESTful WHOIS, RDAP and the page, in processes of their own beside the workers."""

@@ -1,0 +1,90 @@
+"""What all connections of an HTTP process share, and how what came of a request is counted and logged."""
+
+import asyncio
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from time import perf_counter
+from typing import TYPE_CHECKING, Final
+
+from whoisd.answers.answer import Answer, Policy
+from whoisd.config import Settings
+from whoisd.database.store import Store
+from whoisd.deadlines import Deadlines
+from whoisd.errors import Outcome
+from whoisd.limits.sources import Client, Limit, Refusal, Sources
+from whoisd.log import ClientNames, Logger, log_query
+from whoisd.server.metrics import Tally
+from whoisd.server.sockets import Room
+
+if TYPE_CHECKING:
+    from whoisd.server.http.connection import HttpConnection
+
+LINGER: Final = 2.0  # seconds for a client to close, once it was answered for the last time
+
+REFUSED: Final = {
+    Limit.SOURCE_RATE: Outcome.RATE_EXCEEDED,
+    Limit.NETWORK_RATE: Outcome.RATE_EXCEEDED,
+    Limit.SOURCE_BAN: Outcome.BANNED,
+    Limit.NETWORK_BAN: Outcome.BANNED,
+    Limit.SOURCE_CONNECTIONS: Outcome.TOO_MANY_CONNECTIONS,
+    Limit.NETWORK_CONNECTIONS: Outcome.TOO_MANY_CONNECTIONS,
+    Limit.ALL_CONNECTIONS: Outcome.TOO_MANY_CONNECTIONS,
+}
+
+
+@dataclass(slots=True)
+class HttpContext:
+    """What all connections of an HTTP process share."""
+
+    settings: Settings
+    room: Room
+    policy: Policy
+    store: Store
+    sources: Sources
+    tally: Tally
+    names: ClientNames
+    log: Logger
+    loop: asyncio.AbstractEventLoop
+    open: set["HttpConnection"] = field(default_factory=set)
+    idle: asyncio.Event = field(default_factory=asyncio.Event)
+    draining: bool = False
+    reading: "Deadlines[HttpConnection]" = field(init=False)
+    lingering: "Deadlines[HttpConnection]" = field(init=False)
+
+    def __post_init__(self) -> None:
+        from whoisd.server.http.connection import HttpConnection  # noqa: PLC0415 - it takes this
+
+        self.reading = Deadlines(self.loop, self.settings.server.read_timeout, HttpConnection.read_expired)
+        self.lingering = Deadlines(self.loop, LINGER, HttpConnection.abort)
+
+    def close(self) -> None:
+        """Cut every connection; idempotent."""
+        for connection in tuple(self.open):
+            connection.abort()
+        self.reading.close()
+        self.lingering.close()
+
+    def count_refusal(self, client: Client | None, refusal: Refusal) -> Outcome:
+        """Count a client that is refused; return the outcome that this is."""
+        network = client and client.network
+        self.tally.refusal(refusal.limit, network.number if network else None)
+        return REFUSED[refusal.limit]
+
+    def record(self, client: Client, answer: Answer, since: float, status: int | None = None) -> None:
+        """Count what came of a request, or of a connection without one, and write its line of the log.
+
+        `since` is when it began, by `perf_counter`.
+        """
+        seconds = perf_counter() - since
+        self.tally.query(answer.outcome, answer.kind, seconds, answer.protocol)
+        if reason := answer.email or answer.registrant:
+            self.tally.decision(reason)
+        log_query(
+            self.log,
+            answer.outcome,
+            client=self.names.name(client, datetime.now(UTC).date()),
+            network=client.network.name if client.network else None,
+            **answer.facts(),
+            status=status,
+            ms=round(seconds * 1000, 3),
+        )
