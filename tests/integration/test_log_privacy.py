@@ -165,4 +165,4 @@ def test_the_rest_of_the_event_is_the_same(sandbox_database: Database) -> None:
             service.ask("--show-handles enkeltmand.dk", "127.66.1.1")
             said.append(facts(service.wait_for_event("query")))
     assert said[0] == said[1]
-    assert said[0].keys() == {"event", "level", "outcome", "kind", "name", "email", "bytes"}
+    assert said[0].keys() == {"event", "level", "outcome", "protocol", "kind", "name", "email", "bytes"}

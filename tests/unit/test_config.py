@@ -12,7 +12,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 from whoisd.answers.notices import PHRASES_FOR_FREE
-from whoisd.config import Listen, NamedNetwork, Settings, default_file, load_settings
+from whoisd.config import HttpListen, Listen, NamedNetwork, Settings, default_file, load_settings
 from whoisd.errors import ConfigError
 
 DSN = "postgresql://reader:hunter2@db.example/whois"
@@ -24,6 +24,17 @@ VARIABLES: list[tuple[str, str, str, object]] = [
     ("WHOISD_SERVER__WORKERS", "128", "server.workers", 128),
     ("WHOISD_SERVER__READ_TIMEOUT", "2.5", "server.read_timeout", 2.5),
     ("WHOISD_SERVER__WRITE_TIMEOUT", "3", "server.write_timeout", 3.0),
+    (
+        "WHOISD_HTTP__LISTEN",
+        '[{"host": "127.0.0.1", "port": 8080}]',
+        "http.listen",
+        (HttpListen(host="127.0.0.1", port=8080),),
+    ),
+    ("WHOISD_HTTP__WORKERS", "3", "http.workers", 3),
+    ("WHOISD_HTTP__MAX_CONNECTIONS", "50", "http.max_connections", 50),
+    ("WHOISD_HTTP__IDLE_TIMEOUT", "4", "http.idle_timeout", 4.0),
+    ("WHOISD_HTTP__WHOIS_HOST", "whois.æøå.dk", "http.whois_host", "whois.xn--5cab8c.dk"),
+    ("WHOISD_HTTP__URL", "https://rdap.example.dk/", "http.url", "https://rdap.example.dk"),
     ("WHOISD_SERVER__GRACE", "4", "server.grace", 4.0),
     ("WHOISD_SERVER__MAX_CONNECTIONS", "7", "server.max_connections", 7),
     ("WHOISD_LIMITS__FILE", "/var/lib/whoisd/sources", "limits.file", Path("/var/lib/whoisd/sources")),
@@ -65,7 +76,7 @@ VARIABLES: list[tuple[str, str, str, object]] = [
     ("WHOISD_METRICS__HOST", "::1", "metrics.host", "::1"),
     ("WHOISD_METRICS__PORT", "0", "metrics.port", 0),
 ]
-SECTIONS = "answer, database, disclosure, limits, listen, log, metrics, network, server"
+SECTIONS = "answer, database, disclosure, http, limits, listen, log, metrics, network, server"
 
 
 @pytest.fixture(autouse=True)
@@ -102,6 +113,35 @@ def settings_of(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
             yield from settings_of(section, f"{prefix}{name}.")
         else:
             yield prefix + name
+
+
+# --- the HTTP server ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ("key = 'x.pem'", "certificate: required with key"),
+        ("client = 'proxy'", "trusted: required with client = proxy"),
+        ("client = 'x-forwarded-for'", "trusted: required with client = x-forwarded-for"),
+        ("client = 'proxy'\ntrusted = ['10.0.0.0/8']\ncertificate = 'x.pem'", "client: a PROXY header comes before TLS"),
+        ("trusted = ['10.0.0.0/8']", "trusted: is for a listener behind a balancer"),
+        ("client = 'x-forwarded-for'\ntrusted = ['0.0.0.0/0']", "trusted: 0.0.0.0/0 is nearly anyone"),
+        ("client = 'forwarded'", "client: "),
+    ],
+)
+def test_http_listener(file: Path, keys: str, said: str) -> None:
+    """A listener that would believe anybody, or serve without its certificate, is refused."""
+    file.write_text(GOOD + f"[[http.listen]]\nhost = '127.0.0.1'\n{keys}\n")
+    (fault,) = faults(file)
+    assert said in fault
+
+
+def test_http_address_of_port_43(file: Path) -> None:
+    """The HTTP server has addresses of its own."""
+    address = "host = '127.0.0.1'\nport = 4343\n"
+    file.write_text(GOOD + f"[[listen]]\n{address}[[http.listen]]\n{address}")
+    assert "the same address" in faults(file)[0]
 
 
 # --- where settings come from ------------------------------------------------------------------------------------

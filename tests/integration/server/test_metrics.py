@@ -19,6 +19,7 @@ from typing import Final
 import pytest
 from support import PATIENCE, Database, Figures, Service, receive, v2
 
+from whoisd.answers.answer import Protocol
 from whoisd.answers.disclosure import Reason
 from whoisd.errors import Outcome
 from whoisd.server import observer
@@ -247,7 +248,20 @@ def test_nothing_personal(database: Database) -> None:
         labels = {value for it in Figures(text).samples for value in it.labels.values()}
     for planted in ("zebrafisk", "quagga", "127.", "99.88", "punktum", "Punktum", "info@", "@", "restad", "33646060"):
         assert planted not in text
-    known = {*Outcome, *Reason, "domain", "host", "help", "none", "shown", "withheld", "source", "network", "other"}
+    known = {
+        *Protocol,
+        *Outcome,
+        *Reason,
+        "domain",
+        "host",
+        "help",
+        "none",
+        "shown",
+        "withheld",
+        "source",
+        "network",
+        "other",
+    }
     bounds = {it for it in labels if it == "+Inf" or it.replace(".", "").isdigit()}
     versions = {version("whoisd"), python_version()}
     assert labels - bounds - versions <= known | {"applied", "rejected", "probes", "registrars"}

@@ -230,10 +230,12 @@ def test_every_count_at_once() -> None:
     tally = over.tally(2)
     times = count(1)
     expected: dict[Sample, float] = {}
-    for outcome, kind in QUERIES:
-        expected[sample("whoisd_queries_total", outcome=outcome, kind=kind or "none")] = often = next(times)
-        for _ in range(often):
-            tally.query(outcome, kind, 0)
+    for protocol in Protocol:
+        for outcome, kind in QUERIES:
+            labels = {"protocol": protocol, "outcome": outcome, "kind": kind or "none"}
+            expected[sample("whoisd_queries_total", **labels)] = often = next(times)
+            for _ in range(often):
+                tally.query(outcome, kind, 0, protocol)
     for reason in Reason:
         shown = "shown" if any(rule.shown for rule in RULES if rule.reason is reason) else "withheld"
         expected[sample("whoisd_emails_total", email=shown, reason=reason)] = often = next(times)
