@@ -125,7 +125,20 @@ def _domain(name: DomainName, row: Record) -> Domain:
 
 def _registrar(row: Record) -> Registrar | None:
     """Return the registrar of a row, or None under registrant management."""
-    return None if row["registrar"] is None else Registrar(row["registrar"])
+    if row["registrar"] is None:
+        return None
+    return Registrar(
+        name=row["registrar"],
+        public=row["registrar_public"] is True,
+        street=_texts(row, "registrar_street"),
+        postal_code=row["registrar_postal_code"],
+        city=row["registrar_city"],
+        country=row["registrar_country"],
+        phone=row["registrar_phone"],
+        url=row["registrar_url"],
+        email=row["registrar_email"],
+        abuse_email=row["registrar_abuse_email"],
+    )
 
 
 def registrant_of(row: Record) -> Registrant:
@@ -197,6 +210,15 @@ DOMAIN: Final = View(
         "vid": "boolean",
         "dnssec": "boolean",
         "registrar": "text",
+        "registrar_public": "boolean",
+        "registrar_street": "text[]",
+        "registrar_postal_code": "text",
+        "registrar_city": "text",
+        "registrar_country": "text",
+        "registrar_phone": "text",
+        "registrar_url": "text",
+        "registrar_email": "text",
+        "registrar_abuse_email": "text",
         "nameservers": "text[]",
         "registrant_kind": "text",
         "registrant_name": "text",
