@@ -205,8 +205,8 @@ def finish_request(lookup: WebLookup, found: Found, policy: Policy) -> WebAnswer
 
 
 def _domain_answer(lookup: WebLookup, domain: Domain, policy: Policy) -> WebAnswer:
-    in_force = lookup.now >= policy.in_force_from
-    public = publish(domain, show_handles=True, in_force=in_force, charset=Charset.UTF_8)
+    conditions = policy.conditions(lookup.now, fresh=True)
+    public = publish(domain, show_handles=True, conditions=conditions, charset=Charset.UTF_8)
     section = public.registrant
     return _answer(
         lookup.asked,

@@ -35,9 +35,11 @@ POLICY: Final = Policy(
     operator="the registry operator",
     terms="You may look up\nsingle names.",
     version="whoisd 1.2.3",
+    vat_listed_only=False,
     whois_host="whois.example.dk",
     rdap_url="https://rdap.example.dk/rdap/",
 )
+CONDITIONS: Final = POLICY.conditions(NOW, fresh=True)
 REGISTRAR: Final = Registrar(
     "Registrar A/S", public=True, city="København", email="kunder@registrar.example", abuse_email="misbrug@registrar.example"
 )
@@ -153,7 +155,7 @@ def test_all_combinations_in_every_protocol(status: DomainStatus, kind: Registra
     for values in product(*(AXES | {"kind": [kind]}).values()):
         who = registrant(**TOKENS, **dict(zip(AXES, values, strict=True)), id_status=IdStatus.REGISTRAR)
         whole = domain(who, status, registrar=REGISTRAR)
-        public = publish(whole, show_handles=True, in_force=True, charset=Charset.UTF_8)
+        public = publish(whole, show_handles=True, conditions=CONDITIONS, charset=Charset.UTF_8)
         if public not in seen:
             seen.add(public)
             differences += count_differences(whole, render_domain(public, omit_withheld_email=False))
@@ -538,7 +540,7 @@ def test_page_without_a_registrant() -> None:
 def test_page_says_what_port_43_says() -> None:
     """Each line of port 43 is a line of the page."""
     whole = domain(registrant(name="<b>&\"'"), registrar=REGISTRAR, delete_date=date(2027, 1, 2), vid=True)
-    public = publish(whole, show_handles=True, in_force=True, charset=Charset.UTF_8)
+    public = publish(whole, show_handles=True, conditions=CONDITIONS, charset=Charset.UTF_8)
     lines = re.findall("^([A-Za-z ]+): +(.*)$", render_domain(public, omit_withheld_email=False), re.MULTILINE)
     said = html_of(whole)
     assert [(a, unescape(b)) for a, b in re.findall("<dt lang=[^>]*>([^<]*)</dt><dd><span[^>]*>([^<]*)<", said)] == lines
