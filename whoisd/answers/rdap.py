@@ -1,8 +1,8 @@
 """What anyone may see, as RDAP has it: JSON by RFC 9083, and what is withheld, with its reason, by RFC 9537.
 
 Takes the public types alone, so it can print nothing withheld. Contacts are jCards (RFC 7095), with the country as a
-parameter and the page to write to by RFC 8605; the words for a status are those of RFC 8056. A handle is never shown, and
-there is no search.
+parameter and the page to write to by RFC 8605; the words for a status are those of RFC 8056. A contact's handle is never shown,
+and there is no search.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -67,6 +67,7 @@ def render_domain(domain: PublicDomain, service: Service, updated: datetime) -> 
     return _whole(
         service,
         {"objectClassName": "domain"}
+        | _handle(domain.name)
         | _names(domain.name.ascii, domain.name.unicode)
         | {"status": [STATUS[domain.status]], "events": [*_events(domain, updated)]}
         | ({} if offered else {"nameservers": [_nameserver(host) for host in domain.nameservers]})
@@ -83,6 +84,7 @@ def render_host(host: Host, service: Service) -> Object:
     return _whole(
         service,
         _nameserver(host.name.ascii)
+        | _handle(host.name)
         | {"remarks": [_notice("Glue", "Being spooled" if host.glue else "Not being spooled")]}
         | _links(service, "nameserver", host.name),
     )
@@ -137,6 +139,11 @@ def _links(service: Service, kind: str, name: DomainName) -> Object:
 def _names(ascii_form: str, unicode_form: str) -> Object:
     ldh: Object = {"ldhName": printable(ascii_form)}
     return ldh if unicode_form == ascii_form else ldh | {"unicodeName": printable(unicode_form)}
+
+
+def _handle(name: DomainName) -> Object:
+    """Return the handle of a domain or a host, which whoisit does not read an answer without: its name. No contact has one."""
+    return {"handle": printable(name.ascii)}
 
 
 def _nameserver(host: str) -> Object:

@@ -6,15 +6,17 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NoReturn
+from urllib.parse import quote
 
 import click
 
 from whoisd.answers import notices
-from whoisd.answers.answer import Answer, answer
+from whoisd.answers.answer import Answer, Protocol, answer
 from whoisd.answers.explain import explain, explain_host
 from whoisd.answers.model import Host
 from whoisd.answers.names import DomainName, parse_name
 from whoisd.answers.query import DomainQuery, HostQuery
+from whoisd.answers.web import Request, answer_request
 from whoisd.answers.wire import Charset
 from whoisd.commands.terminal import command, config_option, hint
 from whoisd.config import Settings, load_settings
@@ -22,14 +24,20 @@ from whoisd.database.store import Store
 from whoisd.errors import InvalidName, Outcome, StoreError, WhoisdError
 from whoisd.log import Logger, log_query, open_log
 
+# Where each protocol is asked for a domain, and for a host.
+_PATHS: Final = {Protocol.REST: (b"/query/", b"/query/"), Protocol.RDAP: (b"/rdap/domain/", b"/rdap/nameserver/")}
 _FAILED: Final = {Outcome.BAD_QUERY, Outcome.TEMPORARY_FAILURE, Outcome.INTERNAL_ERROR}
 
 
 @click.command("query")
 @config_option
+@click.option(
+    "--as", "protocol", type=click.Choice([Protocol.WHOIS.value, *_PATHS]), default=Protocol.WHOIS.value, show_default=True,
+    help="Protocol of the answer; of rest and rdap its body, and QUERY is a name alone.",
+)  # fmt: skip
 @click.argument("words", metavar="-- QUERY", nargs=-1, required=True)
 @command
-def query_command(file: Path | None, words: tuple[str, ...]) -> None:
+def query_command(file: Path | None, protocol: str, words: tuple[str, ...]) -> None:
     """Answer a query without the network, as the server would answer 127.0.0.1.
 
     The answer's bytes go to standard output; at a terminal they are decoded first. Standard error gets the event that
@@ -38,7 +46,7 @@ def query_command(file: Path | None, words: tuple[str, ...]) -> None:
     settings = load_settings(file)
     line = b" ".join(os.fsencode(word) for word in words)
     log = open_log(settings.log.level, settings.log.format)
-    found = asyncio.run(_answer(line, settings, log))
+    found = asyncio.run(_answer(line, Protocol(protocol), settings, log))
     log_query(log, found.outcome, **found.facts())
     if sys.stdout.isatty():
         click.echo(found.text(), nl=False)
@@ -48,12 +56,22 @@ def query_command(file: Path | None, words: tuple[str, ...]) -> None:
         sys.exit(1)
 
 
-async def _answer(line: bytes, settings: Settings, log: Logger) -> Answer:
+async def _answer(line: bytes, protocol: Protocol, settings: Settings, log: Logger) -> Answer:
     store = _store(settings, log)
     try:
+        if protocol is not Protocol.WHOIS:
+            request = Request("GET", _path(protocol, line))
+            return (await answer_request(request, store.find, settings.policy, datetime.now(UTC))).answer
         return await answer(line, "127.0.0.1", store.find, settings.policy, datetime.now(UTC))
     finally:
         await store.close()
+
+
+def _path(protocol: Protocol, line: bytes) -> bytes:
+    """Return the path at which a protocol is asked for a name; of RDAP there is one for each kind."""
+    domain, host = _PATHS[protocol]
+    is_domain = line.count(b".") == 1 and line.lower().endswith(b".dk")
+    return (domain if is_domain else host) + quote(line).encode()
 
 
 @click.command("explain")
