@@ -13,6 +13,7 @@ from whoisd.errors import (
     SandboxError,
     StoreError,
     WhoisdError,
+    cause_of,
     whereabouts,
 )
 

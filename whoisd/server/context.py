@@ -17,7 +17,7 @@ from typing import Final, Protocol
 
 from whoisd.answers import notices
 from whoisd.answers.answer import Answer, Policy, notice
-from whoisd.config import Settings
+from whoisd.config import Listen, Settings
 from whoisd.database.store import Store
 from whoisd.deadlines import Deadlines
 from whoisd.errors import Outcome
@@ -63,7 +63,7 @@ class WorkerContext:
     """What a worker is given, and what its connections share. Made on the running loop; `say` takes the worker's stage."""
 
     settings: Settings
-    listeners: Sequence[Listener]
+    listeners: Sequence[Listener[Listen]]
     room: Room
     sources: Sources
     tally: Tally

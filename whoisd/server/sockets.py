@@ -64,7 +64,9 @@ def open_listeners(listen: Sequence[Listen], http: Sequence[HttpListen] = ()) ->
         yield listeners
 
 
-def _by_address(inherited: Sequence[socket.socket], sections: Sequence[Listen | HttpListen]) -> dict[tuple[str, int], socket.socket]:
+def _by_address(
+    inherited: Sequence[socket.socket], sections: Sequence[Listen | HttpListen]
+) -> dict[tuple[str, int], socket.socket]:
     """Return the sockets that were passed on, by address. Raises `ConfigError` for those that are in no section, or twice.
 
     Before any other is opened: that one may be in the way of what is configured is the lesser news.
