@@ -1,8 +1,8 @@
 """What anyone may see, as RDAP has it: JSON by RFC 9083, and what is withheld, with its reason, by RFC 9537.
 
 Takes the public types alone, so it can print nothing withheld. Contacts are jCards (RFC 7095), with the country as a
-parameter and the page to write to by RFC 8605; the words for a status are those of RFC 8056. No contact's handle is shown, and
-there is no search.
+parameter and the page to write to by RFC 8605; the words for a status are those of RFC 8056. No contact's handle is
+shown, and there is no search.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
