@@ -132,10 +132,14 @@ def test_refused_by_the_database(database: Database, file: Path, role: str, data
 
 
 def test_hint_of_what_the_database_refuses(database: Database) -> None:
-    """Who migrates by the reader's URL is told that it may only read; who has not migrated, that `explain` misses a view."""
-    settings = {"WHOISD_DATABASE__DSN": database.reader, "WHOISD_DATABASE__OWNER_DSN": database.reader}
-    refused = "ReadOnlySQLTransactionError: 25006: this role may only read, or this is a standby"
-    assert refused in run_whoisd("migrate", settings=settings).stderr
+    """Who writes as the reader or where nobody can is told so; who has not migrated, that `explain` misses a view."""
+    read_only = f"{database.owner}&options=-c%20default_transaction_read_only%3Don"  # as on a standby
+    for owner_dsn, refused in (
+        (database.reader, "InsufficientPrivilegeError: 42501: this role may not do that; database.owner_dsn is for the owner"),
+        (read_only, "ReadOnlySQLTransactionError: 25006: this role may only read, or this is a standby"),
+    ):
+        settings = {"WHOISD_DATABASE__DSN": database.reader, "WHOISD_DATABASE__OWNER_DSN": owner_dsn}
+        assert refused in run_whoisd("migrate", settings=settings).stderr
     unmigrated = {"WHOISD_DATABASE__DSN": database.cluster.dsn("whoisd_reader", "postgres")}
     missed = "UndefinedTableError: 42P01: it lacks a table or view; run `whoisd migrate`"
     explained = run_whoisd("explain", "eksempel.dk", settings=unmigrated)

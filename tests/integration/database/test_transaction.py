@@ -22,6 +22,7 @@ from whoisd.registry.classification import Decision, classify
 from whoisd.registry.files import RegistryFiles
 from whoisd.registry.loader import load
 from whoisd.registry.portal import convert, take_over
+from whoisd.registry.records import RegistrarRecord
 
 Change = Callable[[Any, Path], Awaitable[object]]
 
@@ -77,7 +78,7 @@ class Rows:
         for number in range(20_000):
             if number == 10_000:
                 self._meanwhile()
-            yield (f"REG-{number}", "x" * 250, 0, number)
+            yield (*RegistrarRecord(f"REG-{number}", "x" * 250), 0, number)
 
 
 async def test_connection_that_is_lost_while_it_takes_no_more(registry: Database) -> None:
