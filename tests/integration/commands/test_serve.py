@@ -57,5 +57,5 @@ def test_check_by_the_environment_alone() -> None:
 def test_every_command_checks_first(arguments: list[str]) -> None:
     """A variable that is not a setting stops every command before it does anything."""
     ran = run_whoisd(*arguments, settings={"WHOISD_DATABASE__DSN": NOWHERE, "WHOISD_DATABSE__DEADLINE": "1"})
-    sections = "answer, database, disclosure, limits, listen, log, metrics, network, server"
+    sections = "answer, database, disclosure, http, limits, listen, log, metrics, network, server"
     assert ended(ran) == (2, "", f"whoisd: WHOISD_DATABSE__DEADLINE: not a setting; sections are {sections}\n")
