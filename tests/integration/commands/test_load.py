@@ -135,7 +135,7 @@ def test_hint_of_what_the_database_refuses(database: Database) -> None:
     """Who writes as the reader or where nobody can is told so; who has not migrated, that `explain` misses a view."""
     read_only = f"{database.owner}&options=-c%20default_transaction_read_only%3Don"  # as on a standby
     for owner_dsn, refused in (
-        (database.reader, "InsufficientPrivilegeError: 42501: this role may not do that; database.owner_dsn is for the owner"),
+        (database.reader, "InsufficientPrivilegeError: 42501: this role may not do that; database.owner_dsn is for"),
         (read_only, "ReadOnlySQLTransactionError: 25006: this role may only read, or this is a standby"),
     ):
         settings = {"WHOISD_DATABASE__DSN": database.reader, "WHOISD_DATABASE__OWNER_DSN": owner_dsn}
