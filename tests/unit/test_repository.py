@@ -53,6 +53,9 @@ def test_functions_and_classes_are_short() -> None:
 
 # Modules without a test file of their name, and where they are tested instead.
 TESTED_ELSEWHERE = {
+    "answers/page.py": "unit/answers/test_web.py: one decision in every protocol",
+    "answers/rdap.py": "unit/answers/test_web.py: one decision in every protocol",
+    "answers/rest.py": "unit/answers/test_web.py: one decision in every protocol",
     "answers/model.py": "values without behaviour, of which all tests make use",
     "commands/portal.py": "integration/registry/test_portal.py and test_classification.py type its commands",
     "commands/sandbox.py": "integration/sandbox/test_sandbox.py",
@@ -65,6 +68,10 @@ TESTED_ELSEWHERE = {
     "server/children.py": "integration/server/test_supervisor.py",
     "server/delivery.py": "integration/server/test_connection.py and test_worker.py: answers whole and cut off",
     "server/events.py": "integration/server/test_supervisor.py: what it waits for",
+    "server/http/app.py": "integration/server/test_http.py",
+    "server/http/connection.py": "integration/server/test_http.py: what odd, slow and silent clients meet",
+    "server/http/context.py": "integration/server/test_http.py: its log and figures",
+    "server/http/process.py": "integration/server/test_http.py: reload, stop, kill, sockets of systemd",
     "server/states.py": "values that a connection goes through: integration/server/test_connection.py",
 }
 

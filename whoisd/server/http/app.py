@@ -39,7 +39,7 @@ class App:
         since = perf_counter()
         connection: HttpConnection = scope["state"]["connection"]
         request = request_of(scope)
-        client, refused = connection.client_for(scope["headers"])
+        client, refused = connection.asker.of_request(scope["headers"])
         found = await self._answer(request, scope, connection, client, refused)
         if found.answer.outcome in _OUR_FAULT:
             self._context.sources.refund(client)
@@ -48,7 +48,7 @@ class App:
             await self._send(found, connection, send, closes=bool(scope["state"].get("closes")))
             outcome = await self._delivered(connection, outcome)
         finally:
-            connection.done_with(client, refused)
+            connection.asker.done_with(client, refused)
             cut_off = Answer(outcome, b"", protocol=found.answer.protocol)
             answer = found.answer if outcome is found.answer.outcome else cut_off
             self._context.record(client, answer, since, found.status.value)
@@ -61,7 +61,7 @@ class App:
         refused = refused or context.sources.charge(client, time())
         if refused:
             outcome = context.count_refusal(client, refused)
-            if connection.refused or context.draining:
+            if connection.asker.refused or context.draining:
                 scope["state"]["closes"] = True
             return refusal(asked, outcome, refused.retry_after, fault=refused.limit.value)
         what = scope["state"].get("fault")

@@ -20,7 +20,7 @@ from whoisd.answers import notices
 from whoisd.answers.answer import Answer, Protocol
 from whoisd.config import HttpListen
 from whoisd.errors import Outcome, ProxyError, RequestFault
-from whoisd.limits.sources import CONNECTIONS_RETRY, Client, Limit, Refusal
+from whoisd.limits.sources import CONNECTIONS_RETRY, Client, Limit, Refusal, Sources
 from whoisd.server.http.context import HttpContext
 from whoisd.server.http.forwarded import client_of
 from whoisd.server.proxy import HeaderBuffer
@@ -88,6 +88,42 @@ class Transport(asyncio.Transport):
         return 0 if self._inner.is_closing() else self._inner.get_write_buffer_size()
 
 
+class Asker:
+    """Who asks on a connection, and why they may not."""
+
+    def __init__(self, sources: Sources, listen: HttpListen, peer: str) -> None:
+        self._sources = sources
+        self._listen = listen
+        self._counted = False
+        self.peer = sources.peer(peer)
+        self.client = self.peer
+        self.refused: Refusal | None = None
+
+    def identify(self, client: Client) -> None:
+        """Take a client for the one who asks; one that may not is told so in answer to its request."""
+        self.client = client
+        self.refused = self._sources.connect(client, time())
+        self._counted = self.refused is None
+
+    def leave(self) -> None:
+        """Count the connection out."""
+        if self._counted:
+            self._sources.disconnect(self.client)
+
+    def of_request(self, headers: Sequence[tuple[bytes, bytes]]) -> tuple[Client, Refusal | None]:
+        """Return who makes a request, and why it may not; `done_with` is for when it is answered."""
+        if self.refused or self._listen.client != "x-forwarded-for":
+            return self.client, self.refused
+        values = [value.decode("latin-1") for name, value in headers if name == b"x-forwarded-for"]
+        client = self._sources.client(client_of(values, self.peer.address, self._listen.trusted))
+        return client, self._sources.connect(client, time())
+
+    def done_with(self, client: Client, refused: Refusal | None) -> None:
+        """Count a request out that a balancer passed on."""
+        if self._listen.client == "x-forwarded-for" and not refused and not self.refused:
+            self._sources.disconnect(client)
+
+
 class HttpConnection(HttpToolsProtocol):
     """One client's connection, which came by a listener with the section `listen`."""
 
@@ -95,9 +131,7 @@ class HttpConnection(HttpToolsProtocol):
         super().__init__(config, state, {}, context.loop)
         self._context = context
         self._listen = listen
-        self._peer = context.sources.peer(peer)
-        self._client = self._peer
-        self._counted = False
+        self.asker = Asker(context.sources, listen, peer)
         self._header: HeaderBuffer | None = None
         self._size = 0  # bytes of the request whose headers are not complete
         self._dropped = 0
@@ -108,22 +142,8 @@ class HttpConnection(HttpToolsProtocol):
         self._lost = False
         self._since = perf_counter()
         self._inner: asyncio.Transport | None = None
-        self.refused: Refusal | None = None
 
     # --- what the application asks --------------------------------------------------------------------------------
-
-    def client_for(self, headers: Sequence[tuple[bytes, bytes]]) -> tuple[Client, Refusal | None]:
-        """Return who makes a request, and why it may not; `done_with` is for when it is answered."""
-        if self.refused or self._listen.client != "x-forwarded-for":
-            return self._client, self.refused
-        values = [value.decode("latin-1") for name, value in headers if name == b"x-forwarded-for"]
-        client = self._context.sources.client(client_of(values, self._peer.address, self._listen.trusted))
-        return client, self._context.sources.connect(client, time())
-
-    def done_with(self, client: Client, refused: Refusal | None) -> None:
-        """Count a request out that a balancer passed on."""
-        if self._listen.client == "x-forwarded-for" and not refused and not self.refused:
-            self._context.sources.disconnect(client)
 
     def answered(self) -> None:
         """Note that a request was answered, whether or not anybody was there to take it."""
@@ -150,10 +170,10 @@ class HttpConnection(HttpToolsProtocol):
         context.tally.open(1)
         context.reading.add(self)
         if len(context.open) > min(context.room.served, context.settings.http.max_connections):
-            self.refused = Refusal(Limit.ALL_CONNECTIONS, CONNECTIONS_RETRY)
+            self.asker.refused = Refusal(Limit.ALL_CONNECTIONS, CONNECTIONS_RETRY)
         elif self._listen.client == "address":
-            self._identify(self._peer)
-        elif not any(self._peer.address in network for network in self._listen.trusted):
+            self.asker.identify(self.asker.peer)
+        elif not any(self.asker.peer.address in network for network in self._listen.trusted):
             self._turn_away(HTTPStatus.FORBIDDEN, notices.UNTRUSTED_PROXY, Answer(Outcome.UNTRUSTED_PROXY, b""))
         elif self._listen.client == "proxy":
             self._header = HeaderBuffer()
@@ -166,8 +186,7 @@ class HttpConnection(HttpToolsProtocol):
         context.reading.remove(self)
         context.lingering.remove(self)
         self._unset_keepalive_if_required()
-        if self._counted:
-            context.sources.disconnect(self._client)
+        self.asker.leave()
         context.open.discard(self)
         context.tally.open(-1)
         if not context.open:
@@ -249,7 +268,7 @@ class HttpConnection(HttpToolsProtocol):
             self.scope["state"] |= {"fault": RequestFault.NOT_HTTP, "closes": True}
         elif any(_announces_body(*header) for header in self.headers):
             self.scope["state"] |= {"fault": RequestFault.BODY, "closes": True}
-        elif self.parser.should_upgrade() or self.refused:
+        elif self.parser.should_upgrade() or self.asker.refused:
             self.scope["state"]["closes"] = True
         super().on_headers_complete()
 
@@ -269,20 +288,14 @@ class HttpConnection(HttpToolsProtocol):
         if not header:
             return b""
         self._header = None
-        self._identify(self._context.sources.client(header.client) if header.client else self._peer)
+        self.asker.identify(self._context.sources.client(header.client) if header.client else self.asker.peer)
         return header.rest
 
-    # --- who may ask --------------------------------------------------------------------------------------------------
-
-    def _identify(self, client: Client) -> None:
-        """Take a client for the one who asks; one that may not is told so in answer to its request."""
-        self._client = client
-        self.refused = self._context.sources.connect(client, time())
-        self._counted = self.refused is None
+    # --- refusing ----------------------------------------------------------------------------------------------------
 
     def _refuse_input(self, status: HTTPStatus, what: RequestFault) -> None:
         """Refuse what is no request, which is a query all the same."""
-        self._context.sources.charge(self._client, time())
+        self._context.sources.charge(self.asker.client, time())
         text = f"{notices.REQUEST_FAULTS[what]}\n"
         self._turn_away(status, text, Answer(Outcome.BAD_QUERY, b"", fault=what.value))
 
@@ -301,7 +314,7 @@ class HttpConnection(HttpToolsProtocol):
         self.transport.close()
 
     def _record(self, answer: Answer) -> None:
-        self._context.record(self._client, replace(answer, protocol=Protocol.HTTP), self._since)
+        self._context.record(self.asker.client, replace(answer, protocol=Protocol.HTTP), self._since)
 
 
 def _announces_body(name: bytes, value: bytes) -> bool:
