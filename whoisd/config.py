@@ -405,6 +405,16 @@ class Database(_Section):
     deadline: Annotated[Seconds, Field(ge=0.1, le=60)] = Field(
         default=1.5, description="seconds for a lookup, waiting included; then the client is told to try again later"
     )
+    max_age: Annotated[float, BeforeValidator(_not_boolean), Field(ge=1, le=31_536_000, allow_inf_nan=False)] | None = Field(
+        default=None,
+        description="seconds beyond which the data is too old for any email to be shown, by the age of `whoisd heartbeat`,"
+        " else by a standby's lag; without it none is too old",
+    )
+
+    @property
+    def tells_age(self) -> bool:
+        """Whether each domain has to come with how old the data is."""
+        return self.max_age is not None
 
     @property
     def hosts(self) -> Dsn:
@@ -491,6 +501,7 @@ class Settings(BaseSettings):
             version=f"whoisd {version('whoisd')}",
             whois_host=self.http.whois_host,
             rdap_url=f"{self.http.url}/rdap/" if self.http.url else None,
+            max_age=self.database.max_age,
         )
 
     def quotas(self, numbers: Mapping[str, int]) -> Quotas:

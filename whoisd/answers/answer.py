@@ -40,10 +40,11 @@ class Policy:
     version: str
     whois_host: str | None = None  # the name of the host whose port 43 we are
     rdap_url: str | None = None  # the base of the URLs in RDAP answers, with a slash at its end
+    max_age: float | None = None  # seconds, of the data that an email may be shown from
 
     def conditions(self, now: datetime, *, fresh: bool) -> Conditions:
         """Return the conditions of an answer at `now`; `fresh` is whether the data is young enough."""
-        return Conditions(now >= self.in_force_from, fresh, self.vat_listed_only)
+        return Conditions(now >= self.in_force_from, fresh, self.vat_listed_only, self.max_age)
 
 
 @dataclass(frozen=True, slots=True)

@@ -255,12 +255,20 @@ class Conditions(NamedTuple):
     """What the rules look at besides the registrant: of the moment, and of the settings.
 
     `in_force` is whether the email rules have entered into force, `fresh` whether the data is as young as the operator
-    wants it; `listed_only`, whether no VAT number publishes but one that VIES lists.
+    wants it; `listed_only`, whether no VAT number publishes but one that VIES lists. `max_age` is how old, in seconds, what is
+    shown may be; `publish` sees to it, so that no protocol can forget.
     """
 
     in_force: bool
     fresh: bool
     listed_only: bool
+    max_age: float | None = None
+
+    def for_age(self, age: float | None) -> "Conditions":
+        """Return the conditions for data of an age, in seconds. One that is not known, or of a clock far ahead, is too old."""
+        if self.max_age is None:
+            return self
+        return self._replace(fresh=self.fresh and age is not None and -self.max_age <= age <= self.max_age)
 
 
 def facts_of(registrant: Registrant, conditions: Conditions) -> Facts:
@@ -362,6 +370,7 @@ def publish(domain: Domain, *, show_handles: bool, conditions: Conditions, chars
     `charset` is the answer's, because an email whose local part is not ASCII is shown in UTF-8 only: replaced by question
     marks it would be somebody else's.
     """
+    conditions = conditions.for_age(domain.data_age)
     return PublicDomain(
         name=domain.name,
         status=domain.status,

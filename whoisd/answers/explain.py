@@ -189,6 +189,7 @@ def explain(domain: Domain, *, now: datetime, in_force_from: datetime, condition
 
     Both times are aware; the conditions are those of `now`. The text holds no value of the registrant.
     """
+    conditions = conditions.for_age(domain.data_age)
     public = publish(domain, show_handles=True, conditions=conditions, charset=charset)
     facts = facts_of(domain.registrant, conditions)
     return (

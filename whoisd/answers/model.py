@@ -121,6 +121,7 @@ class Domain:
     registrar: Registrar | None  # None under registrant management
     nameservers: tuple[str, ...]
     registrant: Registrant
+    data_age: float | None = None  # seconds, of what this was read from; None where it is not known, or nobody asked
 
 
 @dataclass(frozen=True, slots=True)

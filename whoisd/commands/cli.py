@@ -17,6 +17,7 @@ _WHERE: Final = {
     "check": "whoisd.commands.serve:check_command",
     "explain": "whoisd.commands.query:explain_command",
     "load": "whoisd.commands.load:load_command",
+    "heartbeat": "whoisd.commands.load:heartbeat_command",
     "migrate": "whoisd.commands.load:migrate_command",
     "portal": "whoisd.commands.portal:portal_commands",
     "probe": "whoisd.commands.probe:probe_command",

@@ -8,7 +8,9 @@ from pathlib import Path
 import click
 
 from whoisd.commands.terminal import as_owner, command, config_option, tell
+from whoisd.config import load_settings
 from whoisd.database.connect import Connection
+from whoisd.database.heartbeat import DEFAULT_GAP, beat
 from whoisd.database.migrations import migrate
 from whoisd.registry.files import RegistryFiles
 from whoisd.registry.loader import Options, Report, load
@@ -30,6 +32,25 @@ def migrate_command(file: Path | None) -> None:
         tell(f"applied sql/{name}")
     if not applied:
         tell("The database is up to date.")
+
+
+@click.command("heartbeat")
+@config_option
+@click.option(
+    "--data-is-current",
+    "is_current",
+    is_flag=True,
+    help="Go on after a fail-over or a restore though the last heartbeat is old: what was missing is there again.",
+)
+@command
+def heartbeat_command(file: Path | None, *, is_current: bool) -> None:
+    """Write to the primary that it is alive now, so that a standby knows how old its data is. Needs database.owner_dsn.
+
+    For a timer (systemd/whoisd-heartbeat.timer). database.max_age goes by it. A server that was promoted or restored takes
+    the heartbeat up only where the last one is younger than database.max_age (60 seconds where that is not set).
+    """
+    max_gap = load_settings(file).database.max_age or DEFAULT_GAP
+    asyncio.run(as_owner(file, lambda owner: beat(owner, max_gap, is_current=is_current)))
 
 
 def _percent(_context: click.Context, _parameter: click.Parameter, value: float) -> float:

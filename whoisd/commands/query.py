@@ -124,4 +124,5 @@ def _no_such(name: DomainName) -> NoReturn:
 
 
 def _store(settings: Settings, log: Logger) -> Store:
-    return Store(settings.database.hosts, settings.database.deadline, log)
+    database = settings.database
+    return Store(database.hosts, database.deadline, log, tells_age=database.tells_age)

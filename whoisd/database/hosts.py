@@ -17,7 +17,8 @@ from asyncpg import ProtocolViolationError, QueryCanceledError, Record
 
 from whoisd.database.connect import Connection, Statement, connect
 from whoisd.database.dsn import Dsn, is_standby
-from whoisd.database.views import VIEWS, View, decode_day, encode_day
+from whoisd.database.heartbeat import LAG, age_sql
+from whoisd.database.views import DOMAIN, VIEWS, View, decode_day, encode_day
 from whoisd.errors import ContractError, StoreError, cause_of
 
 SAMPLE_DEADLINE: Final = 0.3  # seconds for a look at how a view spells names
@@ -57,6 +58,7 @@ class Manner:
     """How to connect; what a pooler that is in between does not bear is given up one by one."""
 
     settings: Mapping[str, str]
+    tells_age: bool = False  # with each row of a domain, how old the data is
     sends_settings: bool = True  # else the server's role has them (sql/roles.sql)
     prepares: bool = True  # else each lookup is parsed anew
 
@@ -64,7 +66,7 @@ class Manner:
 class HostConnection:
     """A connection to one of the hosts, with the statements of every view prepared where that is possible."""
 
-    __slots__ = ("_dsn", "_faults", "_position", "_settings", "_statements", "_unsampled", "connection", "manner")
+    __slots__ = ("_dsn", "_faults", "_position", "_settings", "_statements", "_unsampled", "age", "connection", "manner")
 
     def __init__(self, dsn: Dsn, position: int, connection: Connection, manner: Manner) -> None:
         self._dsn = dsn
@@ -73,6 +75,7 @@ class HostConnection:
         self._statements: dict[View, tuple[Statement, Statement]] = {}
         self._faults: dict[View, str] = {}
         self._unsampled = {*VIEWS}
+        self.age = LAG  # the SQL for how old the data is
         self.connection = connection
         self.manner = manner
 
@@ -86,6 +89,7 @@ class HostConnection:
                     "date", schema="pg_catalog", format="tuple", encoder=encode_day, decoder=decode_day
                 )
                 host = cls(dsn, position, connection, manner)
+                host.age = await age_sql(connection)
                 for view in VIEWS:
                     await host.prepare(view)
             except BaseException:
@@ -102,11 +106,12 @@ class HostConnection:
         later than that (measured).
         """
         name = f"whoisd_{token_hex(8)}"
-        one = await self.connection.prepare(view.select_one, name=f"{name}_one" if self.manner.prepares else "")
+        age = self._age_with(view)
+        one = await self.connection.prepare(view.select_one(age), name=f"{name}_one" if self.manner.prepares else "")
         await one.fetch("")
         self._faults[view] = view.fault_of_types({it.name: it.type.name for it in one.get_attributes()})
         if self.manner.prepares:
-            many = await self.connection.prepare(view.select_many, name=f"{name}_many")
+            many = await self.connection.prepare(view.select_many(age), name=f"{name}_many")
             await many.fetch([])
             self._statements[view] = one, many
 
@@ -131,13 +136,16 @@ class HostConnection:
         if fault := self._faults[view]:
             raise ContractError(fault)
         if not self.manner.prepares:
-            rows: Sequence[Record] = await self.connection.fetch(view.select_many, names)
+            rows: Sequence[Record] = await self.connection.fetch(view.select_many(self._age_with(view)), names)
         else:
             one, many = self._statements[view]
             rows = await (one.fetch(names[0]) if len(names) == 1 else many.fetch(names))
         if len(rows) < len(names) and view in self._unsampled:
             await self._sample(view)
         return rows
+
+    def _age_with(self, view: View) -> str:
+        return self.age if self.manner.tells_age and view is DOMAIN else ""
 
     async def _sample(self, view: View) -> None:
         """Before the first name is said not to be there, look at some that are: in upper case, say, none would be found."""
@@ -173,14 +181,17 @@ _REFUSAL: Final = "unsupported startup parameter"  # PgBouncer's words
 class HostPool:
     """The one connection in use, to the best host to be had. Made on the running loop; `close` ends it.
 
-    `deadline`, in seconds, is the lookups'; connecting takes nearly all of it at most.
+    `deadline`, in seconds, is the lookups'; connecting takes nearly all of it at most. `tells_age` is whether each row of a
+    domain comes with how old the data is.
     """
 
-    def __init__(self, dsn: Dsn, deadline: float, log: structlog.typing.FilteringBoundLogger) -> None:
+    def __init__(
+        self, dsn: Dsn, deadline: float, log: structlog.typing.FilteringBoundLogger, *, tells_age: bool = False
+    ) -> None:
         self._dsn = dsn
         self._deadline = deadline
         self._log = log
-        self._manner = Manner(_settings(deadline))
+        self._manner = Manner(_settings(deadline), tells_age)
         self._loop = asyncio.get_running_loop()
         self._used: HostConnection | None = None
         self._found: HostConnection | None = None  # by the search, while the other serves

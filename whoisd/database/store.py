@@ -24,21 +24,12 @@ from whoisd.answers.names import DomainName
 from whoisd.answers.query import DomainQuery, HostQuery
 from whoisd.answers.wire import Charset
 from whoisd.database.dsn import Dsn
-from whoisd.database.hosts import HostPool
+from whoisd.database.hosts import HostConnection, HostPool
 from whoisd.database.views import DOMAIN, VIEWS, View, view_of
 from whoisd.deadlines import Deadlines
 from whoisd.errors import ContractError, StoreError, cause_of
 
 LARGEST_BATCH: Final = 500  # names fetched together: beyond this a batch delays its first name more than it saves
-
-# How old the data is, in seconds: what a standby has still to replay. One that has replayed all that it received is up to
-# date as long as it receives; after that its age is that of the last change it knows of.
-_AGE: Final = """
-    SELECT CASE
-        WHEN NOT pg_is_in_recovery() THEN 0
-        WHEN pg_last_wal_receive_lsn() = pg_last_wal_replay_lsn() AND EXISTS (SELECT FROM pg_stat_wal_receiver) THEN 0
-        ELSE extract(epoch FROM clock_timestamp() - pg_last_xact_replay_timestamp())
-    END"""
 
 # Errors after which a connection, or its prepared statements, are of no use. asyncpg's are of several trees.
 _LOST: Final = (
@@ -115,6 +106,7 @@ class Store:
     """Looks names up in the database. Made on the running loop; `close` ends its connection.
 
     `deadline` is in seconds, from the call to its answer; `on_batch` is told how many names each lookup fetches.
+    `tells_age` is whether each domain comes with how old the data is, as `database.max_age` needs it.
     """
 
     def __init__(
@@ -123,11 +115,13 @@ class Store:
         deadline: float,
         log: structlog.typing.FilteringBoundLogger,
         on_batch: Callable[[int], None] = lambda _: None,
+        *,
+        tells_age: bool = False,
     ) -> None:
         self._deadline = deadline
         self._on_batch = on_batch
         self._loop = asyncio.get_running_loop()
-        self._hosts = HostPool(dsn, deadline, log)
+        self._hosts = HostPool(dsn, deadline, log, tells_age=tells_age)
         self._queues = {view: _Queue(view) for view in VIEWS}
         self._waiters: Deadlines[_Waiter] = Deadlines(self._loop, deadline, self._expire)
         self._runner: asyncio.Task[None] | None = None
@@ -163,23 +157,23 @@ class Store:
 
         For whoever watches the database, as `data_age` is.
         """
-        return await self._ask("SELECT EXISTS (SELECT FROM whois.domain)") is True
+        return await self._ask(lambda _: "SELECT EXISTS (SELECT FROM whois.domain)") is True
 
     async def data_age(self) -> float:
-        """Return how old the data is in seconds, 0 on a primary; NaN when a standby cannot tell. Raises `StoreError`.
+        """Return how old the data is in seconds, by its heartbeat or its lag; NaN when it cannot tell. Raises `StoreError`.
 
         For whoever watches the database with a store of its own, one call at a time.
         """
-        age = await self._ask(_AGE)
+        age = await self._ask(lambda host: f"SELECT {host.age}")
         return math.nan if age is None else float(age)
 
-    async def _ask(self, query: str) -> Any:  # noqa: ANN401 - whatever is asked for
+    async def _ask(self, query: Callable[[HostConnection], str]) -> Any:  # noqa: ANN401 - whatever is asked for
         """Return the one value of a query, asked after a lookup that shows that the views can be read."""
         try:
             async with asyncio.timeout(self._deadline):
                 host = await self._hosts.connected()
                 await host.fetch(DOMAIN, [""])
-                return await host.connection.fetchval(query)
+                return await host.connection.fetchval(query(host))
         except StoreError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, the database does not answer

@@ -44,24 +44,22 @@ class View:
     columns: Mapping[str, str]
     read: Callable[[DomainName, Record], Domain | Host]  # raises `ContractError` where a row breaks the contract
 
-    @property
-    def select_one(self) -> str:
-        """The statement for one name."""
-        return f"{self._select} WHERE name = $1::text"
+    def select_one(self, age: str = "") -> str:
+        """Return the statement for one name; `age`, where it is wanted too, is SQL for how old the data is."""
+        return f"{self._select(age)} WHERE name = $1::text"
 
-    @property
-    def select_many(self) -> str:
-        """The statement for a list of names."""
-        return f"{self._select} WHERE name = ANY($1::text[])"
+    def select_many(self, age: str = "") -> str:
+        """Return the statement for a list of names."""
+        return f"{self._select(age)} WHERE name = ANY($1::text[])"
 
     @property
     def select_sample(self) -> str:
         """The statement for a few names, to see how they are spelled."""
         return f"SELECT name FROM {self.name} LIMIT {_SAMPLE}"  # noqa: S608 - our own words
 
-    @property
-    def _select(self) -> str:
-        return f"SELECT {', '.join(self.columns)} FROM {self.name}"  # noqa: S608 - our own words
+    def _select(self, age: str) -> str:
+        columns = [*self.columns, *([f"(SELECT {age}) AS data_age"] if age else [])]
+        return f"SELECT {', '.join(columns)} FROM {self.name}"  # noqa: S608 - our own words
 
     def fault_of_types(self, types: Mapping[str, str]) -> str:
         """Return which column has another type than the contract says, or nothing; `types` are PostgreSQL's, by column."""
@@ -120,6 +118,7 @@ def _domain(name: DomainName, row: Record) -> Domain:
         registrar=_registrar(row),
         nameservers=_texts(row, "nameservers"),
         registrant=registrant_of(row),
+        data_age=row.get("data_age"),
     )
 
 

@@ -17,6 +17,7 @@ from whoisd.answers.model import DomainStatus, Registrant
 from whoisd.answers.wire import Charset
 from whoisd.database.connect import Connection, only_row
 from whoisd.database.dsn import Dsn, is_standby
+from whoisd.database.heartbeat import data_age
 from whoisd.database.owner import close, connect_to_any
 from whoisd.database.transaction import GONE
 from whoisd.database.views import registrant_of
@@ -68,10 +69,12 @@ async def tally(dsn: Dsn, charset: Charset, progress: Progress, conditions: Cond
     Raises `WhoisdError` when no database is to be had or it ends the work, and `ContractError` when there is a row that the
     server could not answer by: then there is no count, rather than a wrong one.
     """
-    publish = partial(publish_registrant, show_handles=True, conditions=conditions, charset=charset)
     connection = await connect_to_any(dsn, "database.dsn", _SETTINGS)
     on_standby = is_standby(connection.get_settings())
     try:
+        if conditions.max_age is not None:
+            conditions = conditions.for_age(await data_age(connection))
+        publish = partial(publish_registrant, show_handles=True, conditions=conditions, charset=charset)
         return await _tally(connection, publish, progress)
     except asyncpg.SerializationError as error:
         raise _ended(error, on_standby=True) from None

@@ -91,7 +91,8 @@ class WorkerContext:
         self.policy = settings.policy
         self.loop = asyncio.get_running_loop()
         self.poller = Poller(self.loop)
-        self.store = Store(settings.database.hosts, settings.database.deadline, self.log, self.tally.batch)
+        database = settings.database
+        self.store = Store(database.hosts, database.deadline, self.log, self.tally.batch, tells_age=database.tells_age)
         self.reading = Deadlines(self.loop, settings.server.read_timeout, _read_expired)
         self.closing = Deadlines(self.loop, settings.server.write_timeout, _abort)
         self.leaving = Deadlines(self.loop, REFUSAL_DRAIN, _leave_expired)

@@ -35,7 +35,7 @@ from whoisd.server.sockets import BACKLOG, SPARE_DESCRIPTORS
 
 ROOT: Final = Path(__file__).parents[3]
 UNITS: Final = ROOT / "systemd"
-SERVICES: Final = ("whoisd.service", "whoisd-migrate.service")
+SERVICES: Final = ("whoisd.service", "whoisd-migrate.service", "whoisd-heartbeat.service")
 EXAMPLE: Final = UNITS / "whoisd.toml"
 LAUNCHER: Final = ROOT / "tests" / "confine.py"
 PROGRAM: Final = "/opt/whoisd/current/bin/whoisd"  # of the units; it is not installed here
@@ -88,7 +88,13 @@ def test_units_are_clean(tmp_path: Path) -> None:
     for unit in UNITS.glob("whoisd*.s*"):
         (tmp_path / unit.name).write_text(unit.read_text(encoding="utf-8").replace(PROGRAM, "/bin/true"))
     units = sorted(tmp_path.iterdir())
-    assert [unit.name for unit in units] == ["whoisd-migrate.service", "whoisd.service", "whoisd.socket"]
+    assert [unit.name for unit in units] == [
+        "whoisd-heartbeat.service",
+        "whoisd-heartbeat.timer",
+        "whoisd-migrate.service",
+        "whoisd.service",
+        "whoisd.socket",
+    ]
     ran = analyze("verify", "--recursive-errors=no", *units)
     assert (ran.returncode, ran.stdout, ran.stderr) == (0, "", "")
 

@@ -628,3 +628,25 @@ def test_protection_that_is_not_settled_comes_first() -> None:
 def test_left_out_section_is_a_withheld_email() -> None:
     """An answer without a Registrant section withholds the email, for the reason why it has none."""
     assert verdict_of(Withheld(Reason.DEACTIVATED)) == Verdict(shown=False, reason=Reason.DEACTIVATED)
+
+
+@pytest.mark.parametrize(
+    ("max_age", "age", "fresh"),
+    [
+        (None, None, True),
+        (None, 1e9, True),
+        (60.0, 0.0, True),
+        (60.0, 60.0, True),
+        (60.0, 60.1, False),
+        (60.0, -60.1, False),
+        (60.0, None, False),
+        (60.0, float("nan"), False),
+        (60.0, float("inf"), False),
+        (60.0, float("-inf"), False),
+    ],
+)
+def test_age(max_age: float | None, age: float | None, fresh: bool) -> None:
+    """Data is fresh up to the age that the operator allows; of an age that is not known, or odd, it is not."""
+    conditions = Conditions(in_force=True, fresh=True, listed_only=False, max_age=max_age)
+    assert conditions.for_age(age).fresh is fresh
+    assert not conditions._replace(fresh=False).for_age(age).fresh

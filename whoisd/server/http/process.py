@@ -81,7 +81,8 @@ class HttpProcess:
     def __init__(self, work: HttpWork) -> None:
         self._loop = asyncio.get_running_loop()
         settings = work.settings
-        store = Store(settings.database.hosts, settings.database.deadline, work.log, work.tally.batch)
+        database = settings.database
+        store = Store(database.hosts, database.deadline, work.log, work.tally.batch, tells_age=database.tells_age)
         self._work = work
         self._context = HttpContext(
             settings,
