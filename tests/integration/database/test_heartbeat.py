@@ -1,5 +1,6 @@
 """How old the data is: by the heartbeat, by what a standby has to replay, and what too old data shows."""
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import asyncpg
 import pytest
 import structlog
-from support import Database, Service, domain_of, fields, run_whoisd
+from support import Database, Service, WebService, domain_of, fields, run_whoisd
 
 from whoisd.answers.names import parse_name
 from whoisd.database.dsn import parse_dsn
@@ -92,3 +93,54 @@ async def test_too_old(database: Database, change: str, shown: bool) -> None:
         reason = service.wait_for_event("query.answered", 2)["email"]
     assert after == before | {"Email": ["info@punktum.dk" if shown else "DATA REDACTED"]}
     assert reason == ("locked_to_cvr" if shown else "data_too_old")
+
+
+@pytest.mark.parametrize(("age", "shown"), [("0 seconds", True), ("1 hour", False)])
+async def test_too_old_in_every_protocol(database: Database, age: str, shown: bool) -> None:
+    """RESTful WHOIS, RDAP and the page honour max_age as port 43 does; the rest of their answers is the same."""
+    beat(database)
+    asked = ("/domain/punktum.dk", "/rdap/domain/punktum.dk", "/?name=punktum.dk")
+    settings = {"WHOISD_DATABASE__MAX_AGE": "300", "WHOISD_HTTP__URL": "https://rdap.example.dk"}
+    with WebService(database.reader, settings) as service:
+        before = [service.get(path)[2] for path in asked]
+        assert all(b"info@punktum.dk" in body for body in before)
+        await database.execute("UPDATE registry.heartbeat SET at = clock_timestamp() - $1::text::interval", age)
+        after = [service.get(path)[2] for path in asked]
+        assert [b"info@punktum.dk" in body for body in after] == [shown] * 3
+        assert all(b"Registrant" in body or b"registrant" in body for body in after)
+        reasons = {event["email"] for event in service.events("query.answered")[3:]}
+    assert reasons == {"locked_to_cvr" if shown else "data_too_old"}
+
+
+@pytest.mark.parametrize(
+    ("change", "goes_on"),
+    [
+        ("at = clock_timestamp() - interval '1 day'", True),
+        ("branch = '1/2/00000001'", True),
+        ("branch = '1/2/00000001', at = clock_timestamp() - interval '59 seconds'", True),
+        ("branch = '1/2/00000001', at = clock_timestamp() - interval '61 seconds'", False),
+        ("branch = '1/2/00000001', at = clock_timestamp() + interval '1 day'", False),
+        ("branch = '1/2/00000001', at = '-infinity'", False),
+    ],
+)
+async def test_heartbeat_is_taken_up(database: Database, change: str, goes_on: bool) -> None:
+    """A server takes up its own heartbeat; one that was promoted or restored, only where the last is young enough."""
+    settings = {"WHOISD_DATABASE__DSN": database.reader, "WHOISD_DATABASE__OWNER_DSN": database.owner}
+    beat(database)
+    await database.execute(f"UPDATE registry.heartbeat SET {change}")  # noqa: S608 - ours
+    ended = run_whoisd("heartbeat", settings=settings)
+    assert ended.returncode == (0 if goes_on else 1)
+    assert ("--data-is-current" in ended.stderr) is not goes_on
+    assert run_whoisd("heartbeat", "--data-is-current", settings=settings).returncode == 0
+    beat(database)
+
+
+@pytest.mark.parametrize(("age", "reason"), [("0 seconds", "locked_to_cvr"), ("1 hour", "data_too_old")])
+async def test_report_and_explain_of_old_data(database: Database, age: str, reason: str) -> None:
+    """The report counts, and explain says, what the server would answer: nothing is shown of data that is too old."""
+    settings = {"WHOISD_DATABASE__DSN": database.reader, "WHOISD_DATABASE__MAX_AGE": "300"}
+    beat(database)
+    await database.execute("UPDATE registry.heartbeat SET at = clock_timestamp() - $1::text::interval", age)
+    report = json.loads(run_whoisd("report", "disclosure", "--format", "json", settings=settings).stdout)
+    assert (sum(report["domains"]["shown"].values()) > 0) is (reason == "locked_to_cvr")
+    assert reason in run_whoisd("explain", "punktum.dk", settings=settings).stdout
