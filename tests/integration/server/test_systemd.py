@@ -85,7 +85,7 @@ def analyze(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 @analyzed_only
 def test_units_are_clean(tmp_path: Path) -> None:
     """`systemd-analyze verify` has nothing to say about the units; another program stands in for the one they start."""
-    for unit in UNITS.glob("whoisd*.s*"):
+    for unit in (*UNITS.glob("whoisd*.s*"), *UNITS.glob("whoisd*.timer")):
         (tmp_path / unit.name).write_text(unit.read_text(encoding="utf-8").replace(PROGRAM, "/bin/true"))
     units = sorted(tmp_path.iterdir())
     assert [unit.name for unit in units] == [
@@ -116,14 +116,14 @@ def test_directives_are_known(unit: str) -> None:
 
 
 def test_services_forbid_the_same() -> None:
-    """The migration is under the same restrictions as the server."""
-    server, migration = (read_unit(UNITS / unit) for unit in SERVICES)
+    """The migration and the heartbeat are under the same restrictions as the server."""
+    server, *others = (read_unit(UNITS / unit) for unit in SERVICES)
     restrict = re.compile(
         "Protect|Private|Restrict(?!art)|SystemCall|Capab|Ambient|NoNew|ReadOnly|Memory|Lock|Remove|Keyr|Dev"
     )
-    assert {name: values for name, values in server.items() if restrict.match(name)} == {
-        name: values for name, values in migration.items() if restrict.match(name)
-    }
+    restrictions = {name: values for name, values in server.items() if restrict.match(name)}
+    for other in others:
+        assert {name: values for name, values in other.items() if restrict.match(name)} == restrictions
 
 
 def test_socket_is_what_the_server_would_open(least: Settings) -> None:
