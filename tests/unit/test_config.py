@@ -58,6 +58,7 @@ VARIABLES: list[tuple[str, str, str, object]] = [
     ("WHOISD_DATABASE__DSN", DSN, "database.dsn", DSN),
     ("WHOISD_DATABASE__OWNER_DSN", "postgres://owner@/whois", "database.owner_dsn", "postgres://owner@/whois"),
     ("WHOISD_DATABASE__DEADLINE", "0.5", "database.deadline", 0.5),
+    ("WHOISD_DATABASE__MAX_AGE", "300", "database.max_age", 300.0),
     (
         "WHOISD_DISCLOSURE__IN_FORCE_FROM",
         "2026-01-01T00:00:00Z",
@@ -173,6 +174,7 @@ def test_defaults(file: Path) -> None:
     assert settings.network == ()
     assert settings.metrics.model_dump() == {"enabled": True, "host": "127.0.0.1", "port": 9043}
     assert (settings.database.owner_dsn, settings.database.deadline) == (None, 1.5)
+    assert settings.database.max_age is None
     assert settings.disclosure.in_force_from == datetime(2025, 11, 3, 13, 0, tzinfo=UTC)
     assert settings.disclosure.withheld_email == "redacted"
     assert settings.disclosure.vat == "form"
@@ -243,6 +245,10 @@ def test_file_beyond_ascii(file: Path) -> None:
         (GOOD + "owner_dsn = 'hunter2'\n", "database.owner_dsn: must begin with postgresql://"),
         (GOOD + "deadline = 0.05\n", "database.deadline: Input should be greater than or equal to 0.1"),
         (GOOD + "deadline = 61\n", "database.deadline: Input should be less than or equal to 60"),
+        (GOOD + "max_age = 0\n", "database.max_age: Input should be greater than or equal to 1"),
+        (GOOD + "max_age = inf\n", "database.max_age: Input should be less than or equal to 31536000"),
+        (GOOD + "max_age = nan\n", "database.max_age: Input should be greater than or equal to 1"),
+        (GOOD + "max_age = true\n", "database.max_age: must be a number"),
         (GOOD + "[server]\nread_timeout = 0\n", "server.read_timeout: Input should be greater than or equal to 0.01"),
         (GOOD + "[server]\nread_timeout = inf\n", "server.read_timeout: Input should be less than or equal to 3600"),
         (GOOD + "[server]\nmax_connections = 0\n", "server.max_connections: Input should be greater than or equal to 1"),
