@@ -121,7 +121,7 @@ def _run(tests: Sequence[str], copy: Path) -> list[Ended]:
     written = copy / "ended"
     # Before what the installation has on the path, which is this tree here; the witness looks that it is so.
     paths = {"PYTHONPATH": os.pathsep.join([str(copy), str(copy / "tests")]), "PYTEST_ADDOPTS": ""}
-    names = [f"tests/faults/{test}" for test in tests]
+    names = [_path(test) for test in tests]
     process = subprocess.Popen(
         [sys.executable, "-m", "pytest", *_OPTIONS, "--ended", written, *names],
         cwd=copy,
@@ -152,6 +152,11 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             os.killpg(process.pid, signal.SIGKILL)
 
 
+def _path(test: str) -> str:
+    """Where a test is: in this folder, or where its folders among the tests say."""
+    return f"tests/{test}" if "/" in test.partition("::")[0] else f"tests/faults/{test}"
+
+
 def judge(test: str, says: str, ended: Sequence[Ended]) -> str:
     """Say how a test ended otherwise than it must, in any of its parameters or in the one that it is named with."""
     tests: dict[str, list[Ended]] = {}
@@ -162,7 +167,7 @@ def judge(test: str, says: str, ended: Sequence[Ended]) -> str:
 
 def _of(test: str, ended: Sequence[Ended]) -> list[Ended]:
     """What was written down of a test, in all its parameters if it is named with none."""
-    name = f"tests/faults/{test}"
+    name = _path(test)
     return [it for it in ended if name in {it["test"], it["test"].partition("[")[0]}]
 
 

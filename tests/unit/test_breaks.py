@@ -1,7 +1,9 @@
 """The table of breaks by which the tests of faults are seen to fail, and how `make breaks` judges them."""
 
 import ast
+from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 import pytest
@@ -12,11 +14,11 @@ BREAKS: Final = breaks()
 QUICK: Final = "test_limits.py::test_excess_that_two_workers_see"  # needs no server
 
 
-def fault_tests() -> set[str]:
-    """Every test of the folder, as a break names it."""
+def tests_of(files: Iterable[Path], root: Path) -> set[str]:
+    """Every test of some files, by its path below a folder."""
     return {
-        f"{file.name}::{node.name}"
-        for file in HERE.glob("test_*.py")
+        f"{file.relative_to(root)}::{node.name}"
+        for file in files
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_")
     }
@@ -24,7 +26,11 @@ def fault_tests() -> set[str]:
 
 def test_every_fault_test_is_named() -> None:
     """For each test of faults there is a break with which it must fail, and each break names tests that there are."""
-    assert {test.partition("[")[0] for it in BREAKS for test in it.fails} == fault_tests()
+    named = {test.partition("[")[0] for it in BREAKS for test in it.fails}
+    elsewhere = {test for test in named if "/" in test.partition("::")[0]}
+    assert named - elsewhere == tests_of(HERE.glob("test_*.py"), HERE)
+    tests = ROOT / "tests"
+    assert elsewhere <= tests_of((tests / test.partition("::")[0] for test in elsewhere), tests)
 
 
 @pytest.mark.parametrize("it", BREAKS, ids=lambda it: it.what)

@@ -1,5 +1,8 @@
 """The rules for names, in both of their forms."""
 
+from typing import NoReturn
+
+import idna
 import pytest
 
 from whoisd.answers.names import DomainName, ascii_domain, parse_name
@@ -77,6 +80,17 @@ def test_faults(text: str, fault: NameFault) -> None:
     with pytest.raises(InvalidName) as caught:
         parse_name(text)
     assert caught.value.fault is fault
+
+
+def test_too_long_a_name_costs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name that is too long is refused before any of its labels is worked out, which takes as long as an answer."""
+
+    def work(text: str) -> NoReturn:
+        pytest.fail(f"{text} was worked out")
+
+    monkeypatch.setattr(idna, "alabel", work)
+    with pytest.raises(InvalidName, match=NameFault.LONG_NAME):
+        parse_name(".".join(f"xn--{label}" for label in ["mgberp4a5d4a87g", "wgbl6a"] * 15) + ".dk")
 
 
 @pytest.mark.parametrize("label", ["a" * 63, "æ" * 57])
