@@ -76,22 +76,31 @@ STATEMENTS: Final[Mapping[str, tuple[str, str]]] = {
     ),
 }
 
-_TRIGGER: Final = "CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON registry.registrant FOR EACH ROW EXECUTE FUNCTION"
-_NO_TRIGGER: Final = "DROP TRIGGER refuse ON registry.registrant"
+# What a load and a classification write: the registrant, and the decision about their handle.
+_WRITTEN: Final = ("registry.registrant", "registry.classification")
+_NO_TRIGGER: Final = "; ".join(f"DROP TRIGGER refuse ON {table}" for table in _WRITTEN)
+
+
+def _triggers(function: str) -> str:
+    return "; ".join(
+        f"CREATE TRIGGER refuse BEFORE INSERT OR UPDATE ON {table} FOR EACH ROW EXECUTE FUNCTION {function}"
+        for table in _WRITTEN
+    )
+
 
 # What makes a write fail: of a load that adds a registrant, and of a classification.
 REFUSALS: Final[Mapping[str, tuple[str, str]]] = {
-    "a trigger that quotes the row": (f"{_TRIGGER} whois.refuse_row()", _NO_TRIGGER),
+    "a trigger that quotes the row": (_triggers("whois.refuse_row()"), _NO_TRIGGER),
     "a check that no row passes": (
-        "ALTER TABLE registry.registrant ADD CONSTRAINT none CHECK (length(name) < 1) NOT VALID",
-        "ALTER TABLE registry.registrant DROP CONSTRAINT none",
+        "; ".join(f"ALTER TABLE {table} ADD CONSTRAINT none CHECK (length(handle) < 1) NOT VALID" for table in _WRITTEN),
+        "; ".join(f"ALTER TABLE {table} DROP CONSTRAINT none" for table in _WRITTEN),
     ),
     "a table that is gone": (
         "ALTER TABLE registry.registrant RENAME TO sound",
         "ALTER TABLE registry.sound RENAME TO registrant",
     ),
     "a statement timeout": (
-        f"{_TRIGGER} whois.wait_with_row(); ALTER ROLE whoisd_owner SET statement_timeout = '250ms'",
+        f"{_triggers('whois.wait_with_row()')}; ALTER ROLE whoisd_owner SET statement_timeout = '250ms'",
         f"{_NO_TRIGGER}; ALTER ROLE whoisd_owner RESET statement_timeout",
     ),
     "no trail to write": (

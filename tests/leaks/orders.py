@@ -146,9 +146,10 @@ def decide(orders: Orders, person: Person, others: Collection[Person]) -> None:
     by = ("--by", f"staff:{STAFF}", *EVIDENCE)
     orders.give(Way.LOAD, "portal", "convert", "--dry-run")
     orders.give(Way.LOAD, "portal", "convert")
+    for answer in ("yes", "withdraw"):
+        orders.give(Way.REGISTRANT, *order, answer, "--by", USER, *EVIDENCE, known=known)
     orders.give(Way.REGISTRANT, *order, "yes", *by, known=known)
-    orders.give(Way.REGISTRANT, *order, "no", "--by", USER, *EVIDENCE, known=known)
-    for who in ("staff:nobody", LINKED, "NOBODY-1"):
+    for who in ("staff:nobody", LINKED, "NOBODY-1", USER):  # and what staff decided is staff's to undo
         orders.give(Way.REGISTRANT, *order, "no", "--by", who, *EVIDENCE, status=FAILED, known=known)
     orders.give(Way.REGISTRANT, *order, "no", *by[:2], "--evidence", " ", status=MISUSED, known=known)
     orders.give(Way.REGISTRANT, "registrant", "show", person.handle, known=known)
@@ -255,11 +256,11 @@ def sandbox_badly(orders: Orders) -> None:
 def less_protected(orders: Orders, person: Person, protected: Person) -> None:
     """A load that says otherwise than was decided by hand, and lifts a protection: it warns of both; a dry run."""
     file = orders.folder / "less.jsonl"
-    changed: list[dict[str, Any]] = [{"sole_proprietorship": True}, {"country": "DK"}, {}]
+    changed: list[dict[str, Any]] = [{"sole_proprietorship": False}, {"country": "DK"}, {}]
     whose = (person, person, protected)
     for who, change in zip(whose, changed, strict=True):
         file.write_bytes(line(dict(who.record) | change | {"address_protection": False}))
-        ran = orders.give(Way.LOAD, "load", "--dry-run", file)
+        ran = orders.give(Way.LOAD, "load", "--dry-run", file, known={who.handle.lower()})
         orders.ear.expect(b"warning: " in ran.wrong, ran)
 
 
@@ -267,7 +268,7 @@ def write_in_trouble(orders: Orders, database: Database, person: Person) -> None
     """Writes that PostgreSQL refuses with the row in its error."""
     new = orders.folder / "new.jsonl"
     new.write_bytes(b"".join(orders.ear.registry.spare[0].lines()))
-    classify = ("registrant", "classify", person.handle, "--sole-proprietorship", "yes", "--by", f"staff:{STAFF}", *EVIDENCE)
+    classify = ("registrant", "classify", person.handle, "--sole-proprietorship", "no", "--by", f"staff:{STAFF}", *EVIDENCE)
     for sql in REFUSALS.values():
         with broken(database, *sql):
             orders.give(Way.LOAD, "load", new, status=FAILED)
