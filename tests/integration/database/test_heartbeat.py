@@ -117,7 +117,7 @@ async def test_too_old_in_every_protocol(database: Database, age: str, shown: bo
     [
         ("at = clock_timestamp() - interval '1 day'", True),
         ("branch = '1/2/00000001'", True),
-        ("branch = '1/2/00000001', at = clock_timestamp() - interval '59 seconds'", True),
+        ("branch = '1/2/00000001', at = clock_timestamp() - interval '30 seconds'", True),
         ("branch = '1/2/00000001', at = clock_timestamp() - interval '61 seconds'", False),
         ("branch = '1/2/00000001', at = clock_timestamp() + interval '1 day'", False),
         ("branch = '1/2/00000001', at = '-infinity'", False),
