@@ -106,7 +106,7 @@ MAY_HOLD: Final[Mapping[Way, frozenset[Field]]] = {
     Way.SYSTEMD: frozenset(),
     Way.SOURCES: frozenset(),
     Way.EXPLAIN: frozenset({Field.DOMAIN}),  # "no value of a registrant"
-    Way.LOAD: frozenset({Field.HANDLE}),  # whose decision it meets, and who would be public; faults are told "without the value"
+    Way.LOAD: frozenset({Field.HANDLE}),  # whose decision it meets, who would be public; no value
     Way.REGISTRANT: frozenset({Field.HANDLE}),  # "prints no value of a registrant": it repeats the handle that was typed
     Way.PORTAL: frozenset({Field.HANDLE, Field.DOMAIN}),  # the objects on which linked users hold roles
     Way.PROBE: frozenset({Field.DOMAIN, Field.EMAIL}),  # "never quotes an answer", but the texts that it is to look for
