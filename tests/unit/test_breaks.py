@@ -14,7 +14,7 @@ BREAKS: Final = breaks()
 QUICK: Final = "test_limits.py::test_excess_that_two_workers_see"  # needs no server
 
 
-def tests_of(files: Iterable[Path], root: Path) -> set[str]:
+def every_test(files: Iterable[Path], root: Path) -> set[str]:
     """Every test of some files, by its path below a folder."""
     return {
         f"{file.relative_to(root)}::{node.name}"
@@ -28,9 +28,9 @@ def test_every_fault_test_is_named() -> None:
     """For each test of faults there is a break with which it must fail, and each break names tests that there are."""
     named = {test.partition("[")[0] for it in BREAKS for test in it.fails}
     elsewhere = {test for test in named if "/" in test.partition("::")[0]}
-    assert named - elsewhere == tests_of(HERE.glob("test_*.py"), HERE)
+    assert named - elsewhere == every_test(HERE.glob("test_*.py"), HERE)
     tests = ROOT / "tests"
-    assert elsewhere <= tests_of((tests / test.partition("::")[0] for test in elsewhere), tests)
+    assert elsewhere <= every_test((tests / test.partition("::")[0] for test in elsewhere), tests)
 
 
 @pytest.mark.parametrize("it", BREAKS, ids=lambda it: it.what)
