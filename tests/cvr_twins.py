@@ -19,7 +19,7 @@ from whoisd.registry.cvr.facts import Facts, facts_on
 Record = dict[str, Any]
 
 LONG_AGO: Final = "2001-05-01"
-REGISTERED: Final = "2026-11-20T10:00:00.000000+01:00"
+REGISTERED: Final = "2024-11-20T10:00:00.000000+01:00"
 GENERATION: Final = 345
 TODAY: Final = date(2026, 11, 25)  # of the twins
 
@@ -149,7 +149,7 @@ def document(number: int | str, code: Any = 80, **values: Any) -> Record:
         "fejlRegistreret": False,
         "fejlVedIndlaesning": False,
         "reklamebeskyttet": False,
-        "sidstOpdateret": "2026-11-19T09:00:00.000+01:00",
+        "sidstOpdateret": "2024-11-19T09:00:00.000+01:00",
         "livsforloeb": [period()],
         "virksomhedsform": [{"virksomhedsformkode": code, **period()}],
         "virksomhedsstatus": [{"status": "NORMAL", **period()}],

@@ -15,6 +15,7 @@ import click
 _WHERE: Final = {
     "bans": "whoisd.commands.bans:bans_commands",
     "check": "whoisd.commands.serve:check_command",
+    "cvr": "whoisd.commands.cvr:cvr_commands",
     "explain": "whoisd.commands.query:explain_command",
     "load": "whoisd.commands.load:load_command",
     "heartbeat": "whoisd.commands.load:heartbeat_command",

@@ -7,7 +7,7 @@ that is reported.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -123,14 +123,9 @@ class _Load:
             # exception's own text would quote a row.
             raise LoadError([f"the database refuses the data: {error.table_name}: {error.constraint_name}"]) from None
         if not self._options.dry_run:
-            await self._gather_statistics()
+            self._progress.begin("gathering statistics")
+            await gather_statistics(self._connection, [table.name for table in TABLES.values()])
         return self._report
-
-    async def _gather_statistics(self) -> None:
-        """Tell the planner what it deals with now. The load is committed: should this fail, PostgreSQL does it in time."""
-        self._progress.begin("gathering statistics")
-        with suppress(*GONE, asyncpg.PostgresError, TimeoutError):
-            await self._connection.execute("ANALYZE " + ", ".join(table.name for table in TABLES.values()), timeout=60)
 
     async def _work(self) -> None:
         await self._read()
@@ -189,13 +184,13 @@ class _Load:
         await staging.create(self._connection)
         self._progress.begin("reading", self._files.size())
         with parsing(self._files) as take:
-            chunk = await _in_thread(take)
+            chunk = await in_thread(take)
             while chunk:
                 self._progress.done = self._files.read
                 # The next records are taken while PostgreSQL is handed these.
                 handing = asyncio.create_task(self._hand_on(chunk))
                 try:
-                    chunk = await _in_thread(take)
+                    chunk = await in_thread(take)
                 finally:
                     await handing
         self._check()
@@ -276,7 +271,13 @@ class _Load:
                 self._report.warn("database", f"removed with their objects: {taken_over:,} roles that were taken over")
 
 
-async def _in_thread(work: Callable[[], T]) -> T:
+async def gather_statistics(connection: Connection, tables: Sequence[str]) -> None:
+    """Tell the planner what it deals with now. All is committed: should this fail, PostgreSQL does it in time."""
+    with suppress(*GONE, asyncpg.PostgresError, TimeoutError):
+        await connection.execute(f"ANALYZE {', '.join(tables)}", timeout=60)
+
+
+async def in_thread(work: Callable[[], T]) -> T:
     """Do what blocks in a thread that nobody waits for at the end: it may be waiting itself, for a silent standard input."""
     done: Future[T] = Future()
     done.set_running_or_notify_cancel()  # so that the thread can always say how it ended

@@ -134,11 +134,15 @@ async def create(connection: Connection) -> None:
 
 async def copy(connection: Connection, kind: str, rows: Sequence[Row]) -> None:
     """Add records of a kind, each followed by its place."""
-    columns = (*TABLES[kind].columns, "file", "line")
+    await copy_rows(connection, f"new_{kind}", (*TABLES[kind].columns, "file", "line"), rows)
+
+
+async def copy_rows(connection: Connection, table: str, columns: Sequence[str], rows: Sequence[Row]) -> None:
+    """Add rows to a temporary table."""
     # Where asyncpg waits for room to write it never hears that the connection is lost (0.32): it is to have room for all.
     transport: asyncio.WriteTransport = connection._transport  # type: ignore[attr-defined]  # noqa: SLF001 - no other way
     transport.set_write_buffer_limits(high=_ROOM)
-    await connection.copy_records_to_table(f"new_{kind}", columns=columns, records=rows)
+    await connection.copy_records_to_table(table, columns=list(columns), records=rows)
 
 
 # Whoever comes back finds the guards that were in force when they were removed.

@@ -28,6 +28,7 @@ class Entity(StrEnum):
 
 
 REQUIRED: Final = (Entity.COMPANY, Entity.FORM, Entity.CREDIT)
+_LAST_PLACE: Final = 1_000_000
 NAMES: Final = ", ".join(entity.value for entity in Entity)
 
 _NAME: Final = re.compile(
@@ -105,7 +106,8 @@ def _company(record: Record) -> Iterator[Claim]:
 
 
 def _mark(unit: int | str) -> int:
-    return unit if isinstance(unit, int) else crc32(unit.encode())
+    """Return a number that tells units apart, of at most 32 bits."""
+    return crc32(str(unit).encode())
 
 
 def _lifetime(record: Record, period: Period) -> Period:
@@ -134,7 +136,7 @@ def _name(record: Record) -> Iterator[Claim]:
     if place is None:
         raise ValueError("sekvens: must be a number")
     if name := text.line(text.required(record, "vaerdi")):
-        yield Claim(Topic.NAME, name, _period(record), place)
+        yield Claim(Topic.NAME, name, _period(record), min(place, _LAST_PLACE))
 
 
 def _address(record: Record) -> Iterator[Claim]:

@@ -63,7 +63,7 @@ def document(record: Record) -> Document:
 
 def is_mistake(document: Document) -> bool:
     """Whether a document was registered by mistake: it yields to any other of its number."""
-    return document.claims[0].value == Unreal.MISTAKE
+    return any(claim.value == Unreal.MISTAKE for claim in document.claims)
 
 
 # --- one list of a document each -----------------------------------------------------------------------------------
@@ -98,8 +98,8 @@ def _valid(key: str, found: list[Any]) -> Iterator[_Item]:
 
 def _lives(record: Record) -> Iterator[Claim]:
     lives = _items(record, "livsforloeb")
-    if lives is None:
-        yield Claim(Topic.LIFE, Life.UNKNOWN, ALWAYS)
+    if not lives:
+        yield Claim(Topic.LIFE, Life.UNKNOWN if lives is None else Life.ENDED, ALWAYS)
     for _, period in lives or ():
         yield Claim(Topic.LIFE, Life.ALIVE, period)
 

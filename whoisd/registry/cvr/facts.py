@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import Final, NamedTuple
 
 DAY: Final = timedelta(days=1)
+_LONGEST_CODE: Final = 4  # digits; those of CVR's forms have 3 at most
 UNKNOWN_FORM: Final = 0  # no code of CVR's: several forms at once, one that is no number, or two readings that differ
 
 
@@ -218,7 +219,7 @@ def _form(held: _Held) -> int | None:
         return None
     if len(sure) == 1 and unsure <= sure:
         (code,) = sure
-        return int(code) if code.isascii() and code.isdigit() else UNKNOWN_FORM
+        return int(code) if code.isascii() and code.isdigit() and len(code) <= _LONGEST_CODE else UNKNOWN_FORM
     return UNKNOWN_FORM
 
 
