@@ -36,6 +36,7 @@ MORE: Final = {
     "bans": "[Who may ask how much](limits.md)",
     "probe": "[The probe](monitor.md#the-probe)",
     "load": "[Registry files](registry-files.md)",
+    "cvr": "[CVR's own data](registry-files.md#cvrs-own-data)",
     "registrant": "[Decisions by hand](registry-office.md#decisions-by-hand)",
     "portal": "[The registrar portal](registry-office.md#the-registrar-portal)",
     "report": "[Accounting for disclosure](disclosure.md#accounting-for-disclosure)",

@@ -127,7 +127,7 @@ def write_generation(
     credits: Sequence[Record] = (),  # noqa: A002 - CVR's word
     *,
     generation: int = GENERATION,
-    **others: Sequence[Record],
+    **others: Any,
 ) -> list[Path]:
     """Write the files of a generation: those that are required, and others by their entity."""
     rows = {"Virksomhed": companies, "Virksomhedsform": forms, "Kreditoplysninger": credits, **others}

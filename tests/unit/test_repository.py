@@ -62,6 +62,7 @@ TESTED_ELSEWHERE = {
     "commands/terminal.py": "integration/commands/test_cli.py: what all commands have in common",
     "database/owner.py": "integration/commands/test_load.py: who may not, and what cannot be reached",
     "registry/census.py": "integration/commands/test_report.py",
+    "registry/cvr/staging.py": "integration/registry/cvr/test_update.py: what lies between the files and the tables",
     "registry/files.py": "integration/registry/test_loader.py: files that are cut off, piped, compressed",
     "registry/staging.py": "integration/registry/test_loader.py: what lies between the files and the tables",
     "sandbox/postgres.py": "integration/sandbox/test_sandbox.py, and every test that has a database",

@@ -57,7 +57,7 @@ def _changes(report: Report) -> Iterator[str]:
     changes, source = report.changes, report.source
     of = "documents" if source.generation is None else f"generation {source.generation}"
     when = f", of {source.as_of:%Y-%m-%d}" if source.as_of else ""
-    yield f"{of}{when}: {report.companies:,} companies in the files"
+    yield f"{of}{when}: {report.companies:,} compan{'y' if report.companies == 1 else 'ies'} in the files"
     yield (
         f"CVR numbers of registrants: {report.wanted:,}; {changes.read:,} of them in the files, {changes.changed:,} changed,"
         f" {changes.removed:,} removed"

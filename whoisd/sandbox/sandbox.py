@@ -19,6 +19,8 @@ import asyncpg
 
 from whoisd.config import HttpListen, Listen, load_settings
 from whoisd.database.migrations import migrate
+from whoisd.registry.cvr.files import CvrFiles
+from whoisd.registry.cvr.update import update
 from whoisd.registry.files import RegistryFiles
 from whoisd.registry.loader import load
 from whoisd.sandbox.postgres import Cluster, temporary_folder
@@ -95,6 +97,7 @@ async def prepare(cluster: Cluster, data: Sequence[Path] = (), *, predefined: bo
             empty = not await owner.fetchval("SELECT EXISTS (SELECT FROM registry.domain)")
             if predefined and empty:
                 await load(owner, RegistryFiles([sql / "sandbox.jsonl"]))
+                await update(owner, CvrFiles([sql / "sandbox_cvr.jsonl"]))
         if data:
             await load(owner, RegistryFiles(data))
     finally:

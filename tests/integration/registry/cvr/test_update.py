@@ -18,12 +18,14 @@ from cvr_twins import (
     credit,
     cvr_number,
     document,
+    file_name,
     form,
     lines,
     name,
     period,
     row,
     write_generation,
+    write_zip,
 )
 from support import IN_FORCE, Database
 
@@ -63,7 +65,7 @@ def registry(database: Database) -> Database:
 
     async def fill() -> None:
         async with owner(database) as connection:
-            await connection.execute("DELETE FROM registry.domain; DELETE FROM registry.registrant")
+            await connection.execute("TRUNCATE registry.cvr_company, registry.domain, registry.registrant CASCADE")
             await connection.execute(INSERT, "L", str(N), True, 80)
             await connection.execute(INSERT, "U", str(M), False, 80)
 
@@ -226,7 +228,7 @@ async def test_name_and_address_follow_cvr(registry: Database, tmp_path: Path) -
     found = await registrant(registry)
     assert (found.name, found.street, found.postal_code, found.city, found.country) == expected
     await registry.execute("DELETE FROM registry.cvr_company")
-    others = {
+    others: dict[str, Any] = {
         "Navn": [name(1, "Biform", 1), name(1, "Opdigtet ApS")],
         "Adressering": [address(1), address(1, "postadresse")],
     }
@@ -463,7 +465,7 @@ async def test_the_trail(registry: Database, tmp_path: Path) -> None:
     """An update leaves a row in the audit trail: which data, how many companies, and no value of any."""
     await take(registry, *write_generation(tmp_path, [company(N, 1)], [form(1, "80")]))
     async with owner(registry) as connection:
-        entry = await connection.fetchrow("SELECT * FROM audit.entry WHERE command = 'cvr update'")
+        entry = await connection.fetchrow("SELECT * FROM audit.entry WHERE object = 'cvr' ORDER BY id DESC")
     after = orjson.loads(entry["after"])
     assert orjson.loads(entry["before"]) == {"generation": None, "as_of": None}
     assert len(after.pop("files")) == 3
@@ -513,8 +515,6 @@ async def test_a_zip_that_is_cut_off(registry: Database, tmp_path: Path) -> None
 
 async def test_a_json_that_is_cut_off(registry: Database, tmp_path: Path) -> None:
     """A zip that is whole with JSON in it that is not is refused, also when its last rows are read first."""
-    from cvr_twins import file_name, write_zip  # noqa: PLC0415
-
     paths = write_generation(tmp_path, [company(N, 1)], [form(1, "80")])
     called = file_name("Virksomhedsform")
     write_zip(paths[1], {f"{called}.json": b"[" + orjson.dumps(form(1, "80")) + b","})
