@@ -23,6 +23,7 @@ from whoisd.answers.model import Found
 from whoisd.answers.names import DomainName
 from whoisd.answers.query import DomainQuery, HostQuery
 from whoisd.answers.wire import Charset
+from whoisd.database.cvr_age import CVR_AGE, HAS_CVR
 from whoisd.database.dsn import Dsn
 from whoisd.database.hosts import HostConnection, HostPool
 from whoisd.database.views import DOMAIN, VIEWS, View, view_of
@@ -166,6 +167,16 @@ class Store:
         """
         age = await self._ask(lambda host: f"SELECT {host.age}")
         return math.nan if age is None else float(age)
+
+    async def cvr_age(self) -> float | None:
+        """Return how old CVR's own data is in seconds; None where none was read. Raises `StoreError`.
+
+        For whoever watches the database, as `data_age` is.
+        """
+        if not await self._ask(lambda _: HAS_CVR):
+            return None
+        age: float | None = await self._ask(lambda _: CVR_AGE)
+        return age
 
     async def _ask(self, query: Callable[[HostConnection], str]) -> Any:  # noqa: ANN401 - whatever is asked for
         """Return the one value of a query, asked after a lookup that shows that the views can be read."""

@@ -208,6 +208,7 @@ class Findings(NamedTuple):
     data_age: float | None  # seconds; None when it cannot be had
     networks: Mapping[str, int]  # number of each named network, by its name
     database: bool = False  # whether it answers any worker
+    cvr_age: float | None = None  # seconds; None where none of CVR's own data was read
 
 
 class BoardCollector(Collector):
@@ -325,6 +326,8 @@ class BoardCollector(Collector):
         yield _gauge("whoisd_database_up", "Whether the database answers any worker.", {(): self._findings.database})
         if age is not None:
             yield _gauge("whoisd_data_age_seconds", "Replication lag of a standby; 0 on a primary.", {(): age})
+        if self._findings.cvr_age is not None:
+            yield _gauge("whoisd_cvr_age_seconds", "Age of CVR's own data.", {(): self._findings.cvr_age})
 
 
 def _buckets(bounds: Sequence[float], counts: Sequence[int]) -> list[tuple[str, float]]:

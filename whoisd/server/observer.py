@@ -55,6 +55,11 @@ class Watch:
         with self.one_at_a_time:
             return asyncio.run_coroutine_threadsafe(self.store.data_age(), self.loop).result(PATIENCE)
 
+    def cvr_age(self) -> float | None:
+        """Return how old CVR's own data is, in seconds; None where none was read. Raises `StoreError`."""
+        with self.one_at_a_time:
+            return asyncio.run_coroutine_threadsafe(self.store.cvr_age(), self.loop).result(PATIENCE)
+
     def has_domains(self) -> bool:
         """Return whether the registry has any domain. Raises `StoreError`."""
         with self.one_at_a_time:
@@ -70,12 +75,13 @@ class Watch:
 
     def findings(self) -> Findings:
         """Find out what is not counted."""
-        try:
-            age: float | None = self.data_age()
-        except StoreError:
-            age = None
+        age: float | None = None
+        cvr_age: float | None = None
+        with suppress(StoreError):
+            age = self.data_age()
+            cvr_age = self.cvr_age()
         bans = {"source": sum(1 for _ in self.ledger.bans(self.ledger.time(time())))}
-        return Findings(self.workers(), bans, age, self.networks, self.database())
+        return Findings(self.workers(), bans, age, self.networks, self.database(), cvr_age)
 
 
 def application(watch: Watch, path: str) -> tuple[HTTPStatus, str, bytes]:

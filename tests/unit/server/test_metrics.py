@@ -326,6 +326,13 @@ def test_facts() -> None:
     assert found.sum("whoisd_data_age_seconds") == 12.5
 
 
+def test_the_age_of_cvrs_data() -> None:
+    """The age of CVR's own data is a figure where some was read, and none where none was."""
+    found = figures(board(), Findings(1, {}, 0.0, {}, database=True, cvr_age=86_400.5))
+    assert found.sum("whoisd_cvr_age_seconds") == 86_400.5
+    assert "whoisd_cvr_age_seconds" not in text_of(board(), Findings(1, {}, 0.0, {}, database=True))
+
+
 def test_a_primary_has_an_age() -> None:
     """A data age of zero is one: the database answers."""
     found = figures(board(), Findings(1, {}, 0.0, {}, database=True))

@@ -19,6 +19,9 @@ class Broken:
     async def data_age(self) -> float:
         raise ValueError("S3cret")
 
+    async def cvr_age(self) -> float | None:
+        raise ValueError("S3cret")
+
     async def has_domains(self) -> bool:
         raise ValueError("S3cret")
 
