@@ -302,8 +302,8 @@ def _classification(sole_proprietorship: object, documented: object) -> Classifi
 def _number(registrant: Registrant, country: Country, *, listed_only: bool) -> Number:
     """Return what the CVR number or, abroad, the VAT number is: by its text, and by what VIES said of it.
 
-    A number that VIES does not know publishes whatever staff have seen; so does one that it was not asked about, where the
-    operator wants it asked.
+    A number that VIES does not know publishes nothing, whatever staff have seen; nor does one that it was not asked about,
+    where the operator wants it asked.
     """
     text = _given(registrant.vat_number)
     if country is DK:

@@ -28,6 +28,7 @@ _WHERE: Final = {
     "sandbox": "whoisd.commands.sandbox:sandbox_command",
     "serve": "whoisd.commands.serve:serve_command",
     "top": "whoisd.commands.top:top_command",
+    "vat": "whoisd.commands.vat:vat_commands",
 }
 
 

@@ -103,7 +103,8 @@ def load_command(  # noqa: PLR0913 - click's
     DATA are files of JSON lines, plain or gzip; - is standard input. What people decided by hand (classifications, roles
     taken over) is kept, and what the files say otherwise is reported.
     """
-    files, options = RegistryFiles(data), Options(Mode(mode), max_delete, max_newly_shown, dry_run)
+    files, listed_only = RegistryFiles(data), load_settings(file).policy.vat_listed_only
+    options = Options(Mode(mode), max_delete, max_newly_shown, dry_run, listed_only)
 
     async def work(connection: Connection) -> Report:
         async with Progress() as progress:

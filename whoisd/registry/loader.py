@@ -54,13 +54,15 @@ class Options:
     """How to load.
 
     `max_delete` is how many percent of any kind of record `Mode.REPLACE` may remove; `max_newly_shown`, how many registrants
-    may become public who were withheld. A dry run does all that a load does, and takes it back.
+    may become public who were withheld; `listed_only`, whether no VAT number publishes but one that VIES lists. A dry run
+    does all that a load does, and takes it back.
     """
 
     mode: Mode = Mode.MERGE
     max_delete: float = 5.0
     max_newly_shown: int = 100
     dry_run: bool = False
+    listed_only: bool = False
 
 
 @dataclass(slots=True)
@@ -165,7 +167,9 @@ class _Load:
         await staging.write(self._connection, changes, self._modes)
         if somebody:
             self._progress.begin("looking who becomes public")
-            shown = self._report.newly_shown = await newly_shown.find(self._connection, command="load")
+            publish = newly_shown.as_asked_for(listed_only=self._options.listed_only)
+            shown = await newly_shown.find(self._connection, command="load", publish=publish)
+            self._report.newly_shown = shown
             if refusal := shown.refusal(self._options.max_newly_shown):
                 raise LoadError(refusal)
 

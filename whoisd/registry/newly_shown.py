@@ -39,13 +39,17 @@ Publish = Callable[[DomainStatus, Registrant], PublicRegistrant | Withheld]
 CHUNK: Final = 5_000  # rows held at a time
 MOST_NAMED: Final = 10  # handles that are told; the audit trail has all
 
-# All that whoever asks can come to see: the Registrant section asked for, in the charset that shows most.
-AS_ASKED_FOR: Final[Publish] = partial(
-    publish_registrant,
-    show_handles=True,
-    conditions=Conditions(in_force=True, fresh=True, listed_only=False),
-    charset=Charset.UTF_8,
-)
+
+def as_asked_for(*, listed_only: bool) -> Publish:
+    """Return what shows all that whoever asks can come to see: the section asked for, in the charset that shows most.
+
+    `listed_only` is whether no VAT number publishes but one that VIES lists.
+    """
+    conditions = Conditions(in_force=True, fresh=True, listed_only=listed_only)
+    return partial(publish_registrant, show_handles=True, conditions=conditions, charset=Charset.UTF_8)
+
+
+AS_ASKED_FOR: Final = as_asked_for(listed_only=False)
 
 
 class Part(StrEnum):

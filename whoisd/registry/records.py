@@ -146,7 +146,7 @@ _TYPES: Final = f"{', '.join([*RECORDS][:-1])} or {[*RECORDS][-1]}"
 
 def parse_record(line: bytes) -> Record:
     """Check one line. Raises `ValueError` whose text is `field: what is wrong`, several joined with `; `."""
-    fields = _object(line)
+    fields = parse_object(line)
     kind = fields.get("type")
     if not isinstance(kind, str) or kind not in RECORDS:
         raise ValueError(f"type: must be {_TYPES}")
@@ -328,7 +328,8 @@ def _refuse_what_clients_misread(fields: Fields) -> None:
 # --- a line's JSON, and what is wrong with it ----------------------------------------------------------------------
 
 
-def _object(line: bytes) -> Fields:
+def parse_object(line: bytes) -> Fields:
+    """Return the fields of a line that is a JSON object. Raises `ValueError` for any other, and for a field given twice."""
     try:
         fields = orjson.loads(line)
     except orjson.JSONDecodeError:
