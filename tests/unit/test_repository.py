@@ -60,6 +60,7 @@ TESTED_ELSEWHERE = {
     "commands/portal.py": "integration/registry/test_portal.py and test_classification.py type its commands",
     "commands/sandbox.py": "integration/sandbox/test_sandbox.py",
     "commands/terminal.py": "integration/commands/test_cli.py: what all commands have in common",
+    "commands/vat.py": "integration/registry/test_vat_update.py types its command",
     "database/owner.py": "integration/commands/test_load.py: who may not, and what cannot be reached",
     "registry/census.py": "integration/commands/test_report.py",
     "registry/cvr/staging.py": "integration/registry/cvr/test_update.py: what lies between the files and the tables",

@@ -34,8 +34,8 @@ def vat_commands() -> None:
 def update_command(file: Path | None, *, max_newly_shown: int, dry_run: bool, answers: tuple[Path, ...]) -> None:
     """Take answers of VIES: all of them, or nothing when a line has a fault. Needs database.owner_dsn.
 
-    ANSWERS are files of JSON lines, plain or gzip, each line an answer as VIES gave it; - is standard input. A number that VIES
-    does not know withholds the email of whoever abroad has it, until a newer answer lists it. Failures change nothing.
+    ANSWERS are files of JSON lines, plain or gzip, each line an answer as VIES gave it; - is standard input. A number that
+    VIES does not know withholds the email of whoever abroad has it, until a newer answer lists it. Failures change nothing.
     """
     files = RegistryFiles(answers)
     options = Options(max_newly_shown, load_settings(file).policy.vat_listed_only, dry_run)

@@ -1,9 +1,10 @@
-"""What VIES, the register of VAT numbers of the European Union, answered: a recorded answer to what the registry keeps of it.
+"""What VIES, the register of VAT numbers of the European Union, answered: from a recorded answer to what is kept of it.
 
-A file of answers is UTF-8 text of JSON objects, one a line, as VIES gives them: by REST (POST check-vat-number with `valid`, or
-GET ms/COUNTRY/vat/NUMBER with `isValid` and `userError`, to which whoever records it adds the countryCode that they asked
-for) or by SOAP (checkVat, checkVatApprox). A failure tells nothing of a number, also where it says `isValid: false`. Names and
-addresses are read over. Knows no file and no database. Faults never quote a value: a number can hold a personal number.
+A file of answers is UTF-8 text of JSON objects, one a line, as VIES gives them: by REST (POST check-vat-number with `valid`,
+or GET ms/COUNTRY/vat/NUMBER with `isValid` and `userError`, to which whoever records it adds the countryCode that they
+asked for) or by SOAP (checkVat, checkVatApprox). A failure tells nothing of a number, also where it says `isValid: false`.
+Names and addresses are read over. Knows no file and no database. Faults never quote a value: a number can hold a personal
+number.
 """
 
 import re
@@ -28,8 +29,8 @@ _IDENTIFIER: Final = re.compile("[!-~]{1,100}")
 _DAY: Final = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})(Z|[+-][0-9]{2}:[0-9]{2})?")
 _TIME: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?(Z|[+-][0-9]{2}:[0-9]{2})?")
 
-# Where an answer does not say when in the day, or by which clock, it is as early as it can be where VIES lists the number, and as
-# late as it can be where it does not: what withholds wins. VIES is in Brussels.
+# Where an answer does not say when in the day, or by which clock, it is as early as it can be where VIES lists the number,
+# and as late as it can be where it does not: what withholds wins. VIES is in Brussels.
 _SUMMER, _WINTER = timezone(timedelta(hours=2)), timezone(timedelta(hours=1))
 _LAST_OF_A_DAY: Final = timedelta(days=1, microseconds=-1)
 

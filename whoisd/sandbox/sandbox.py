@@ -19,6 +19,7 @@ import asyncpg
 
 from whoisd.config import HttpListen, Listen, load_settings
 from whoisd.database.migrations import migrate
+from whoisd.registry import vat_update
 from whoisd.registry.cvr.files import CvrFiles
 from whoisd.registry.cvr.update import update
 from whoisd.registry.files import RegistryFiles
@@ -98,6 +99,7 @@ async def prepare(cluster: Cluster, data: Sequence[Path] = (), *, predefined: bo
             if predefined and empty:
                 await load(owner, RegistryFiles([sql / "sandbox.jsonl"]))
                 await update(owner, CvrFiles([sql / "sandbox_cvr.jsonl"]))
+                await vat_update.update(owner, RegistryFiles([sql / "sandbox_vies.jsonl"]), vat_update.Options())
         if data:
             await load(owner, RegistryFiles(data))
     finally:

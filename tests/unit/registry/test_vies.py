@@ -48,7 +48,7 @@ def parsed(answer: object) -> Answer | Failure:
 
 
 def fault(answer: object) -> str:
-    with pytest.raises(ValueError, match=": |not a JSON") as caught:
+    with pytest.raises(ValueError, match=r": |not a JSON") as caught:
         parsed(answer)
     return str(caught.value)
 
@@ -196,7 +196,7 @@ def test_field_given_twice() -> None:
             st.lists(st.text(), max_size=2),
             st.sampled_from([*REST.values(), *sorted(COUNTRIES)]),
         ),
-    )  # fmt: skip
+    )
 )
 def test_whatever_is_given(fields: dict[str, Any]) -> None:
     """Nothing but an answer, a failure or a fault comes of a line, and no value is listed but by `true`."""
