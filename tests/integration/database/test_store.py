@@ -54,7 +54,7 @@ async def open_store(dsn: str, deadline: float = 10) -> AsyncIterator[Store]:
 
 
 async def test_domain(sandbox_database: Database) -> None:
-    """A domain comes with its registrar's name, its name servers in delegation order and its registrant."""
+    """A domain comes with its registrar and how to reach it, its name servers in delegation order and its registrant."""
     async with open_store(sandbox_database.reader) as store:
         domain = await domain_of(store, parse_name("æøåöäüé.dk"))
     assert domain
@@ -64,7 +64,18 @@ async def test_domain(sandbox_database: Database) -> None:
         "2027-06-30",
         "2027-07-14",
     ]
-    assert domain.registrar == Registrar("Eksempelregistrator ApS")
+    assert domain.registrar == Registrar(
+        "Eksempelregistrator ApS",
+        public=True,
+        street=("Eksempelvej 43",),
+        postal_code="2300",
+        city="København S",
+        country="DK",
+        phone="+45 00004343",
+        url="https://registrator.example/",
+        email="kunder@registrator.example",
+        abuse_email="misbrug@registrator.example",
+    )
     assert domain.nameservers == ("auth01.ns.dk-hostmaster.dk", "auth02.ns.dk-hostmaster.dk")
     assert (domain.registrant.kind, domain.registrant.cvr_form) == (RegistrantKind.ASSOCIATION, CvrForm.ORDINARY)
     assert (domain.registrant.email, domain.registrant.id_status) == ("post@bogstaver.example", IdStatus.DOCUMENTATION)
@@ -105,7 +116,10 @@ async def test_odd_rows_of_a_registry_of_its_own(database: Database) -> None:
         CREATE VIEW whois.domain AS SELECT
             'odd.dk'::text AS name, 'active'::text AS status, NULL::date AS registered, NULL::date AS expires,
             NULL::date AS delete_date, NULL::integer AS period_years, NULL::boolean AS vid, NULL::boolean AS dnssec,
-            ' '::text AS registrar, NULL::text[] AS nameservers, 'club'::text AS registrant_kind,
+            ' '::text AS registrar, NULL::boolean AS registrar_public, NULL::text[] AS registrar_street,
+            NULL::text AS registrar_postal_code, NULL::text AS registrar_city, NULL::text AS registrar_country,
+            NULL::text AS registrar_phone, NULL::text AS registrar_url, NULL::text AS registrar_email,
+            NULL::text AS registrar_abuse_email, NULL::text[] AS nameservers, 'club'::text AS registrant_kind,
             NULL::text AS registrant_name, NULL::text[] AS registrant_street,
             NULL::text AS registrant_postal_code, NULL::text AS registrant_city,
             'DK'::text AS registrant_country, NULL::text AS registrant_phone, 'a@b.example'::text AS registrant_email,
