@@ -33,6 +33,7 @@ from whoisd.sandbox.sandbox import DATABASE, prepare
 
 HERE: Final = Path(__file__).parent
 WHOISD: Final = Path(sys.executable).with_name("whoisd")
+SERVE: Final = (WHOISD, "serve", "--config")
 SIZES: Final = (10_000, 100_000, 1_300_000)
 CONNECTIONS: Final = (1, 4, 64, 256)
 SERVER_CPU, OTHER_CPU = 0, 1  # the floor or the worker; the load generator and PostgreSQL
@@ -142,11 +143,11 @@ def free_port() -> int:
 
 def wait_for(port: int, log: Path) -> None:
     """Wait until somebody answers on a port."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1) as client:
             client.sendall(b"HELP\r\n")
-            client.settimeout(20)
+            client.settimeout(60)
             if client.recv(1):
                 return
         time.sleep(0.05)
@@ -167,13 +168,15 @@ def running(command: Sequence[str | Path], port: int, log: Path) -> Iterator[int
 
 
 @contextmanager
-def whoisd(folder: Path, domains: int, cluster: Cluster) -> Iterator[tuple[int, int]]:
-    """Run the server over a registry; give its port and the process number of its supervisor."""
+def whoisd(
+    folder: Path, domains: int, cluster: Cluster, command: Sequence[str | Path] = SERVE
+) -> Iterator[tuple[int, int]]:
+    """Run the server, by its command, over a registry; give its port and the process number of its supervisor."""
     port = free_port()
     config = folder / f"{domains}.toml"
     dsn = cluster.dsn("whoisd_reader", DATABASE)
     config.write_text(CONFIG.format(port=port, dsn=dsn, sources=folder / f"{domains}.sources"), encoding="utf-8")
-    with running([WHOISD, "serve", "--config", config], port, folder / f"{domains}.log") as pid:
+    with running([*command, config], port, folder / f"{domains}.log") as pid:
         yield port, pid
 
 
