@@ -5,7 +5,6 @@ and finished by two plain functions, which know nothing of waiting; between them
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
@@ -16,6 +15,7 @@ from whoisd.answers.query import DomainQuery, HelpQuery, HostQuery, parse_query
 from whoisd.answers.response import render_domain, render_host
 from whoisd.answers.wire import Charset, encode
 from whoisd.errors import Outcome, QueryError, StoreError, whereabouts
+from whoisd.values import frozen
 
 
 class Protocol(StrEnum):
@@ -28,7 +28,7 @@ class Protocol(StrEnum):
     HTTP = "http"  # a connection to the HTTP server without a request
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Policy:
     """What the operator decides about answers, from the settings."""
 
@@ -47,7 +47,7 @@ class Policy:
         return Conditions(now >= self.in_force_from, fresh, self.vat_listed_only, self.max_age)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Answer:
     """The bytes to send, how the query ended, and what the log says of it."""
 
@@ -83,7 +83,7 @@ def notice(outcome: Outcome, text: str, *, fault: str | None = None) -> Answer:
     return Answer(outcome, encode(text, Charset.LATIN_1), fault=fault)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Lookup:
     """A query that was understood, and waits for what the database knows of its name."""
 

@@ -12,7 +12,7 @@ every tie: what the data does not settle is withheld.
 """
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date
 from enum import StrEnum
 from functools import cache
@@ -23,6 +23,7 @@ from whoisd.answers.names import DomainName, ascii_domain
 from whoisd.answers.vat import Number, is_cvr_form, judge
 from whoisd.answers.wire import Charset
 from whoisd.errors import InvalidName
+from whoisd.values import frozen
 
 
 class Reason(StrEnum):
@@ -67,7 +68,7 @@ class Reason(StrEnum):
     NEVER_SHOWN = "never_shown"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Withheld:
     """Stands where a value would, and says why it does not."""
 
@@ -325,7 +326,7 @@ def _country(code: str | None) -> Country:
 # --- What anyone may see -----------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PublicRegistrant:
     """The Registrant section: a value, `Withheld`, or None for one that is not given."""
 
@@ -347,7 +348,7 @@ class PublicRegistrant:
         return self.street if isinstance(self.street, Withheld) else ", ".join(self.street)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PublicDomain:
     """What anyone may see of a domain. Made by `publish` alone; the renderer takes nothing else."""
 

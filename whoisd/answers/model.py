@@ -4,12 +4,12 @@ A `Registrant` may hold what nobody may see. Its `repr` is empty, so that no tra
 `disclosure.publish` reads it.
 """
 
-from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
 
 from whoisd.answers.names import DomainName
 from whoisd.errors import StoreError
+from whoisd.values import frozen
 
 
 class DomainStatus(StrEnum):
@@ -61,7 +61,7 @@ class IdStatus(StrEnum):
     RISK_ASSESSMENT = "risk_assessment"
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@frozen
 class Registrant:
     """All we know of a registrant. None means that the data does not say."""
 
@@ -90,7 +90,7 @@ class Registrant:
         return "Registrant(...)"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Registrar:
     """A registrar, and how to reach it. `public` is whether all but its name and abuse contact may be shown too."""
 
@@ -106,7 +106,7 @@ class Registrar:
     abuse_email: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Domain:
     """All we know of a domain. Dates are in the registry's local time (Europe/Copenhagen)."""
 
@@ -124,7 +124,7 @@ class Domain:
     data_age: float | None = None  # seconds, of what this was read from; None where it is not known, or nobody asked
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Host:
     """A name server host; `glue` is whether its addresses are being spooled into the zone."""
 

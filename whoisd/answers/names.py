@@ -13,12 +13,12 @@ registry has rules of its own, may decode to any.
 
 import re
 import unicodedata
-from dataclasses import dataclass
 from functools import lru_cache
 
 import idna
 
 from whoisd.errors import InvalidName, NameFault
+from whoisd.values import frozen
 
 LONGEST_NAME = 253
 LONGEST_LABEL = 63
@@ -28,7 +28,7 @@ REPERTOIRE = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-æøåöäüéß")
 _PLAIN = re.compile(r"(?:(?!..--)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.(?!$)|$))+")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DomainName:
     """A valid name in lower case, with no trailing dot: as A-labels (`ascii`) and as U-labels (`unicode`)."""
 

@@ -7,7 +7,6 @@ write to. Takes the public types alone, so it can show nothing withheld.
 import re
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import sha256
 from importlib.resources import files
@@ -20,6 +19,7 @@ from whoisd.answers.explain import SENTENCES
 from whoisd.answers.model import Host, Registrar
 from whoisd.answers.response import mailto, printable, render_domain, render_host
 from whoisd.errors import NameFault, QueryFault, RequestFault
+from whoisd.values import frozen
 
 MEDIA_TYPE: Final = "text/html; charset=utf-8"
 
@@ -149,7 +149,7 @@ class Row(NamedTuple):
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Section:
     """A part of the answer; a Registrant section that is left out has no rows but why."""
 
@@ -158,7 +158,7 @@ class Section:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Frame:
     """What stands on every page: in which language, who publishes it by which terms, and what was typed."""
 

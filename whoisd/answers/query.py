@@ -11,12 +11,12 @@ and all else is ISO 8859-1. A handle is a name of one label: it is looked up as 
 before a name, in any case, is skipped: BusyBox asks so again when an answer has no `Domain:` line, and prints the second.
 """
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 from whoisd.answers.names import DomainName, parse_name
 from whoisd.answers.wire import LINE_LIMIT, Charset, is_text
 from whoisd.errors import InvalidName, QueryError, QueryFault
+from whoisd.values import frozen
 
 CHARSETS = {
     b"iso-8859-1": Charset.LATIN_1,
@@ -27,7 +27,7 @@ CHARSETS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DomainQuery:
     """Asks for a domain, and with `show_handles` for its registrant."""
 
@@ -37,7 +37,7 @@ class DomainQuery:
     kind: ClassVar = "domain"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HostQuery:
     """Asks for a name server host."""
 
@@ -46,7 +46,7 @@ class HostQuery:
     kind: ClassVar = "host"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HelpQuery:
     """Asks how to ask."""
 

@@ -6,7 +6,6 @@ shown, and there is no search.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date, datetime
 from http import HTTPStatus
 from typing import Final
@@ -18,6 +17,7 @@ from whoisd.answers.model import DomainStatus, Host, RegistrantKind, Registrar
 from whoisd.answers.names import DomainName, unicode_of
 from whoisd.answers.response import ID_STATUS, mailto, printable
 from whoisd.answers.response import STATUS as STATUS_WORDS
+from whoisd.values import frozen
 
 MEDIA_TYPE: Final = "application/rdap+json"
 
@@ -49,7 +49,7 @@ HELP: Final = (
 Object = dict[str, object]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Service:
     """What an answer says of who answers: operator, terms of use (lines), the host of port 43, and the base of its URLs."""
 

@@ -9,7 +9,7 @@ and of HTTP's framing. A name stands in the path, percent-encoded UTF-8, or in t
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from http import HTTPStatus
 from typing import Final, NamedTuple
@@ -25,6 +25,7 @@ from whoisd.answers.names import DomainName, parse_name
 from whoisd.answers.query import DomainQuery, HostQuery
 from whoisd.answers.wire import Charset
 from whoisd.errors import InvalidName, NameFault, Outcome, QueryFault, RequestFault, StoreError
+from whoisd.values import frozen
 
 RETRY_AFTER: Final = 5  # seconds, as told to a client whose answer failed
 LONGEST_NAME: Final = 1024  # bytes of a name as it is asked for, percent-encoded: as long as a line of port 43
@@ -42,7 +43,7 @@ HEADERS: Final[Mapping[Protocol, tuple[tuple[str, str], ...]]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Request:
     """What an answer depends on: method and path as they came, the query behind the path, and what is accepted."""
 
@@ -53,7 +54,7 @@ class Request:
     accept_language: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class WebAnswer:
     """An answer over HTTP. The payload is the body, which a HEAD is not sent."""
 
@@ -63,7 +64,7 @@ class WebAnswer:
     headers: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class WebLookup:
     """A request that was understood, and waits for what the database knows of its name."""
 
