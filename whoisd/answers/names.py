@@ -11,7 +11,6 @@ The registrable label of a .dk name has none but these characters in A-label for
 registry has rules of its own, may decode to any.
 """
 
-import re
 import unicodedata
 from functools import lru_cache
 
@@ -23,9 +22,6 @@ from whoisd.values import frozen
 LONGEST_NAME = 253
 LONGEST_LABEL = 63
 REPERTOIRE = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-æøåöäüéß")
-
-# Nearly every name is of this form, and both of its forms are itself: one match instead of a walk over the labels.
-_PLAIN = re.compile(r"(?:(?!..--)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.(?!$)|$))+")
 
 
 @frozen
@@ -52,7 +48,7 @@ def parse_name(text: str) -> DomainName:
     # Length first, work after: a name only grows as it is encoded, and to decode an A-label takes as long as a whole answer.
     if len(text) > LONGEST_NAME:
         raise InvalidName(NameFault.LONG_NAME)
-    if _PLAIN.fullmatch(text):
+    if _is_plain(text):
         return DomainName(text, text)
     labels = [_parse_label(label) for label in text.split(".")]
     name = DomainName(".".join(a for a, _ in labels), ".".join(u for _, u in labels))
@@ -82,6 +78,14 @@ def ascii_domain(text: str) -> str:
         return idna.encode(unicodedata.normalize("NFC", text).lower()).decode("ascii")
     except idna.IDNAError:
         raise InvalidName(NameFault.CHARACTER) from None
+
+
+def _is_plain(text: str) -> bool:
+    """Whether both forms of a name are itself, as far as that can be told without a walk over its labels.
+
+    So it is of nearly every name: short, and of letters and digits, with single dots and hyphens between them.
+    """
+    return len(text) <= LONGEST_LABEL and text.isascii() and all(map(str.isalnum, text.replace("-", ".").split(".")))
 
 
 def _parse_label(label: str) -> tuple[str, str]:

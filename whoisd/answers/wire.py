@@ -77,9 +77,9 @@ def is_text(line: bytes) -> bool:
 
 def encode(text: str, charset: Charset) -> bytes:
     r"""Make an answer's bytes: lines end in CRLF (RFC 3912), and a character that the charset lacks becomes `?`."""
-    text = text.replace("\n", "\r\n")
     try:
-        return text.encode(charset)
+        encoded = text.encode(charset)
     except UnicodeEncodeError:
         # A letter that is written as two, as in a + ring (NFD), the charset may have as one: å is not to become a?.
-        return unicodedata.normalize("NFC", text).encode(charset, errors="replace")
+        encoded = unicodedata.normalize("NFC", text).encode(charset, errors="replace")
+    return encoded.replace(b"\n", b"\r\n")
