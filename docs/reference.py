@@ -243,6 +243,7 @@ COLUMNS: Final = {
     "limits": RIGHT,
     "deadlines": GROUND,
     "errors": MIDDLE,
+    "values": GROUND,
 }
 
 
