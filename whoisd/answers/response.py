@@ -6,6 +6,7 @@ registrant lines by position: each of the six is always there, once, in that ord
 
 import re
 from datetime import date
+from functools import lru_cache
 from typing import Final
 from urllib.parse import quote
 
@@ -138,6 +139,7 @@ def is_blank(text: str) -> bool:
     return not text.strip() or (not text.isascii() and _BLANK.fullmatch(text) is not None)
 
 
+@lru_cache(maxsize=1 << 14)  # of a pure function: many domains are registered, or expire, on one day
 def _date(day: date | None) -> str:
     return day.isoformat() if day else NOT_GIVEN
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache
 from typing import Final, cast
 
 from asyncpg import Record
@@ -182,6 +183,7 @@ def _texts(row: Record, column: str) -> tuple[str, ...]:
     return cast("tuple[str, ...]", tuple(values))
 
 
+@lru_cache(maxsize=1 << 14)  # as the texts of days are
 def decode_day(value: tuple[int]) -> date | str:
     """Decode PostgreSQL's days since 2000. asyncpg would make infinity of 9999-12-31, which is a day that there is."""
     try:

@@ -32,7 +32,8 @@ from whoisd.server.poller import WRITABLE
 from whoisd.server.proxy import HeaderBuffer
 from whoisd.server.states import ANSWERING, CLOSED, Closing, Header, Reading
 
-CHUNK: Final = 65536  # bytes read at once
+CHUNK: Final = 2048  # bytes read at once: more than a query has
+DRAINED: Final = 65536  # the same of what is thrown away
 
 _OUR_FAULT: Final = {Outcome.TEMPORARY_FAILURE, Outcome.INTERNAL_ERROR}
 
@@ -93,7 +94,7 @@ class Connection(Delivery):
 
     def _read(self) -> None:
         try:
-            data = self._socket.recv(CHUNK, MSG_DONTWAIT)
+            data = self._socket.recv(DRAINED if isinstance(self._state, Closing) else CHUNK, MSG_DONTWAIT)
         except BlockingIOError:
             self._watch()
         except OSError:  # a reset: nobody is there any more
