@@ -126,6 +126,9 @@ class Store:
         self._queues = {view: _Queue(view) for view in VIEWS}
         self._waiters: Deadlines[_Waiter] = Deadlines(self._loop, deadline, self._expire)
         self._runner: asyncio.Task[None] | None = None
+        # The runner, while a batch is under way: one timer for all of them, where `asyncio.timeout` makes one for each.
+        self._runners: Deadlines[asyncio.Task[None]] = Deadlines(self._loop, deadline, self._cut)
+        self._is_late = False  # whether the batch under way was cut for its time
 
     def look_up(self, query: DomainQuery | HostQuery, tell: Tell) -> None:
         """Have `tell` called, in a later turn of the loop, with what there is for a query, or with why that is not known."""
@@ -201,6 +204,7 @@ class Store:
             waiting, queue.waiting = queue.waiting, {}
             self._fail(waiting, "stopping")
         self._waiters.close()
+        self._runners.close()
         await asyncio.sleep(0)  # a turn of the loop, in which the connection's transport goes
 
     # --- one name waits -------------------------------------------------------------------------------------------
@@ -226,20 +230,21 @@ class Store:
 
     async def _run(self) -> None:
         queues = tuple(self._queues.values())
+        runner = self._runner
+        assert runner  # noqa: S101 - it is this very task
         try:
             while any(queue.waiting for queue in queues):
                 for queue in queues:
                     if queue.waiting:
-                        await self._run_batch(queue.view, queue.take())
+                        await self._run_batch(queue.view, queue.take(), runner)
         finally:
             self._runner = None
 
-    async def _run_batch(self, view: View, waiting: Waiting) -> None:
+    async def _run_batch(self, view: View, waiting: Waiting, runner: asyncio.Task[None]) -> None:
         if waiting.keys() != _CHECKED:
             self._on_batch(len(waiting))
         try:
-            async with asyncio.timeout(self._deadline):
-                await self._fetch(view, waiting)
+            await self._fetch_in_time(view, waiting, runner)
         except StoreError as error:
             self._fail(waiting, error.cause)
         except TimeoutError:
@@ -248,6 +253,23 @@ class Store:
         except BaseException:
             self._fail(waiting, "stopping")
             raise
+
+    async def _fetch_in_time(self, view: View, waiting: Waiting, runner: asyncio.Task[None]) -> None:
+        """Answer whoever waits for these names. Raises `TimeoutError` at the deadline, as `asyncio.timeout` does."""
+        self._is_late = False
+        self._runners.add(runner)
+        try:
+            await self._fetch(view, waiting)
+        except asyncio.CancelledError:
+            if self._is_late and not runner.uncancel():
+                raise TimeoutError from None
+            raise
+        finally:
+            self._runners.remove(runner)
+
+    def _cut(self, runner: asyncio.Task[None]) -> None:
+        self._is_late = True
+        runner.cancel()
 
     async def _fetch(self, view: View, waiting: Waiting) -> None:
         """Answer whoever waits for these names; a connection that turns out to be lost is replaced once."""
