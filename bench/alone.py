@@ -1,5 +1,6 @@
-"""Runs one worker alone, in the process that is started: `bench/alone.py CONFIG`. A tool that watches a process, as valgrind
-is, follows no fork of it; all else is as in the server that ships.
+"""Runs one worker alone, in the process that is started: `bench/alone.py CONFIG`.
+
+A tool that watches a process, as valgrind is, follows no fork of it; all else is as in the server that ships.
 """
 
 import sys

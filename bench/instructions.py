@@ -40,7 +40,7 @@ def count(bench: Bench, subject: Subject, worker: int, connections: int) -> floa
 def main() -> None:
     """Count as the command line asks."""
     options = argparse.ArgumentParser(description="Count the user instructions of a query, by callgrind.")
-    options.add_argument("pythons", type=Path, nargs="*", default=[sys.executable], metavar="PYTHON", help="which have whoisd")
+    options.add_argument("pythons", type=Path, nargs="*", default=[sys.executable], metavar="PYTHON", help="with whoisd")
     options.add_argument("--data", type=Path, default=HERE.parent / ".bench", help="folder of the registries")
     options.add_argument("--domains", type=int, default=10_000)
     options.add_argument("--connections", type=int, nargs="+", default=(64, 1))
