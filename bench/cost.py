@@ -168,9 +168,7 @@ def running(command: Sequence[str | Path], port: int, log: Path) -> Iterator[int
 
 
 @contextmanager
-def whoisd(
-    folder: Path, domains: int, cluster: Cluster, command: Sequence[str | Path] = SERVE
-) -> Iterator[tuple[int, int]]:
+def whoisd(folder: Path, domains: int, cluster: Cluster, command: Sequence[str | Path] = SERVE) -> Iterator[tuple[int, int]]:
     """Run the server, by its command, over a registry; give its port and the process number of its supervisor."""
     port = free_port()
     config = folder / f"{domains}.toml"
