@@ -18,7 +18,7 @@ def test_nobody_changes_a_value(tmp_path: Path) -> None:
         "name = DomainName('eksempel.dk', 'eksempel.dk')\n"
         "name.ascii = 'punktum.dk'\n"
     )
-    command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", tmp_path / "cache", changes]
+    command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", str(tmp_path / "cache"), str(changes)]
     said = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False).stdout
     assert f'{changes}:3: error: Property "ascii" defined in "DomainName" is read-only  [misc]' in said
 
