@@ -11,7 +11,7 @@ Which host is connected to is the business of `hosts`, what a row means that of 
 
 import asyncio
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from itertools import islice
 from typing import Any, Final
@@ -103,6 +103,35 @@ class _Queue:
                 del self.waiting[name]
 
 
+class _Bound:
+    """The deadline of a batch: one timer for all of them, one after another, where `asyncio.timeout` makes one for each."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, deadline: float) -> None:
+        self._runners: Deadlines[asyncio.Task[None]] = Deadlines(loop, deadline, self._cut)
+        self._is_late = False  # whether the batch under way was cut for its time
+
+    async def hold(self, runner: asyncio.Task[None], batch: Coroutine[None, None, None]) -> None:
+        """Run a batch in the task that runs them all. Raises `TimeoutError` at the deadline, as `asyncio.timeout` does."""
+        self._is_late = False
+        self._runners.add(runner)
+        try:
+            await batch
+        except asyncio.CancelledError:
+            if self._is_late and not runner.uncancel():
+                raise TimeoutError from None
+            raise
+        finally:
+            self._runners.remove(runner)
+
+    def close(self) -> None:
+        """Watch no more."""
+        self._runners.close()
+
+    def _cut(self, runner: asyncio.Task[None]) -> None:
+        self._is_late = True
+        runner.cancel()
+
+
 class Store:
     """Looks names up in the database. Made on the running loop; `close` ends its connection.
 
@@ -126,9 +155,7 @@ class Store:
         self._queues = {view: _Queue(view) for view in VIEWS}
         self._waiters: Deadlines[_Waiter] = Deadlines(self._loop, deadline, self._expire)
         self._runner: asyncio.Task[None] | None = None
-        # The runner, while a batch is under way: one timer for all of them, where `asyncio.timeout` makes one for each.
-        self._runners: Deadlines[asyncio.Task[None]] = Deadlines(self._loop, deadline, self._cut)
-        self._is_late = False  # whether the batch under way was cut for its time
+        self._bound = _Bound(self._loop, deadline)
 
     def look_up(self, query: DomainQuery | HostQuery, tell: Tell) -> None:
         """Have `tell` called, in a later turn of the loop, with what there is for a query, or with why that is not known."""
@@ -204,7 +231,7 @@ class Store:
             waiting, queue.waiting = queue.waiting, {}
             self._fail(waiting, "stopping")
         self._waiters.close()
-        self._runners.close()
+        self._bound.close()
         await asyncio.sleep(0)  # a turn of the loop, in which the connection's transport goes
 
     # --- one name waits -------------------------------------------------------------------------------------------
@@ -244,7 +271,7 @@ class Store:
         if waiting.keys() != _CHECKED:
             self._on_batch(len(waiting))
         try:
-            await self._fetch_in_time(view, waiting, runner)
+            await self._bound.hold(runner, self._fetch(view, waiting))
         except StoreError as error:
             self._fail(waiting, error.cause)
         except TimeoutError:
@@ -253,23 +280,6 @@ class Store:
         except BaseException:
             self._fail(waiting, "stopping")
             raise
-
-    async def _fetch_in_time(self, view: View, waiting: Waiting, runner: asyncio.Task[None]) -> None:
-        """Answer whoever waits for these names. Raises `TimeoutError` at the deadline, as `asyncio.timeout` does."""
-        self._is_late = False
-        self._runners.add(runner)
-        try:
-            await self._fetch(view, waiting)
-        except asyncio.CancelledError:
-            if self._is_late and not runner.uncancel():
-                raise TimeoutError from None
-            raise
-        finally:
-            self._runners.remove(runner)
-
-    def _cut(self, runner: asyncio.Task[None]) -> None:
-        self._is_late = True
-        runner.cancel()
 
     async def _fetch(self, view: View, waiting: Waiting) -> None:
         """Answer whoever waits for these names; a connection that turns out to be lost is replaced once."""
