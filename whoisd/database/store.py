@@ -110,8 +110,10 @@ class _Bound:
         self._runners: Deadlines[asyncio.Task[None]] = Deadlines(loop, deadline, self._cut)
         self._is_late = False  # whether the batch under way was cut for its time
 
-    async def hold(self, runner: asyncio.Task[None], batch: Coroutine[None, None, None]) -> None:
+    async def hold(self, batch: Coroutine[None, None, None]) -> None:
         """Run a batch in the task that runs them all. Raises `TimeoutError` at the deadline, as `asyncio.timeout` does."""
+        runner = asyncio.current_task()
+        assert runner  # noqa: S101 - it is this very task
         self._is_late = False
         self._runners.add(runner)
         try:
@@ -257,21 +259,19 @@ class Store:
 
     async def _run(self) -> None:
         queues = tuple(self._queues.values())
-        runner = self._runner
-        assert runner  # noqa: S101 - it is this very task
         try:
             while any(queue.waiting for queue in queues):
                 for queue in queues:
                     if queue.waiting:
-                        await self._run_batch(queue.view, queue.take(), runner)
+                        await self._run_batch(queue.view, queue.take())
         finally:
             self._runner = None
 
-    async def _run_batch(self, view: View, waiting: Waiting, runner: asyncio.Task[None]) -> None:
+    async def _run_batch(self, view: View, waiting: Waiting) -> None:
         if waiting.keys() != _CHECKED:
             self._on_batch(len(waiting))
         try:
-            await self._bound.hold(runner, self._fetch(view, waiting))
+            await self._bound.hold(self._fetch(view, waiting))
         except StoreError as error:
             self._fail(waiting, error.cause)
         except TimeoutError:
