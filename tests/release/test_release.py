@@ -1,10 +1,12 @@
 """What is released: the packages are the same bytes each time, and the wheel that came of the sdist works by itself."""
 
 import hashlib
+import json
 import shutil
 import subprocess
 import sys
 import tarfile
+import tomllib
 import venv
 from pathlib import Path
 
@@ -78,3 +80,31 @@ def test_wheel_by_itself(packages: Path, empty_database: Database, tmp_path: Pat
     assert "info@punktum.dk" in said
     for page in ("man8/whoisd.8", "man5/whoisd.toml.5"):
         assert (tmp_path / "environment" / "share" / "man" / page).is_file()
+
+
+def test_release(tmp_path: Path) -> None:
+    """Of a commit that is tagged one command makes the release, the same bytes each time; of another none."""
+    clone = tmp_path / "clone"
+    clone.mkdir()
+    copy(clone, 0o644)
+    author = ("-c", "user.name=whoisd", "-c", "user.email=whoisd@example.dk")
+    for words in (("init", "--quiet"), ("add", "--all"), (*author, "commit", "--quiet", "--message", "release")):
+        run("git", *words, cwd=clone)
+    command = (sys.executable, "tools/make_release.py")
+    refused = subprocess.run(command, cwd=clone, capture_output=True, text=True, timeout=60, check=False)
+    assert (refused.returncode, "has no tag v" in refused.stderr) == (1, True)
+    assert not (clone / "dist").exists()
+    version = tomllib.loads((clone / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    run("git", *author, "tag", "--annotate", f"v{version}", "--message", "release", cwd=clone)
+    first, second = (run(*command, cwd=clone) for _ in range(2))
+    assert first == second
+    made = clone / "dist" / version
+    assert "FAILED" not in run("sha256sum", "--check", "--strict", "SHA256SUMS", cwd=made)
+    names = {"NOTES.md", "SHA256SUMS", "requirements-server.lock", f"whoisd-{version}.cdx.json"}
+    assert {path.name for path in made.iterdir()} == names | {
+        f"whoisd-{version}.tar.gz",
+        f"whoisd-{version}-py3-none-any.whl",
+    }
+    bill = json.loads((made / f"whoisd-{version}.cdx.json").read_text(encoding="utf-8"))
+    assert (bill["bomFormat"], bill["metadata"]["component"]["version"]) == ("CycloneDX", version)
+    assert {"asyncpg", "uvloop"} <= {component["name"] for component in bill["components"]}
