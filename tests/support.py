@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 import asyncpg
+import structlog
 from click.testing import CliRunner
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -109,6 +110,7 @@ def run_here(*arguments: str | Path, settings: Mapping[str, str] | None = None) 
     theirs = {name: None for name in os.environ if name.startswith("WHOISD_")} | dict(settings or {})
     with ThreadPoolExecutor(1) as thread:  # where no loop is running yet, as one is in a test of ours
         ran = thread.submit(CliRunner().invoke, main, [*map(str, arguments)], env=theirs).result(PATIENCE)
+    structlog.reset_defaults()  # a command configures the log of its process, which is ours
     if ran.exception and not isinstance(ran.exception, SystemExit):
         raise ran.exception
     return subprocess.CompletedProcess(arguments, ran.exit_code, ran.stdout, ran.stderr)

@@ -71,7 +71,7 @@ def test_a_million_sources(tmp_path: Path) -> None:
 
     def run(seed: int) -> list[int]:
         command = [sys.executable, "-c", _MANY, str(file), str(seed), "500000"]
-        return [int(text) for text in subprocess.check_output(command, timeout=120).split()]
+        return [int(text) for text in subprocess.check_output(command, timeout=240).split()]
 
     with ThreadPoolExecutor(2) as workers:  # two, for as many sources each: they share the file
         measured = list(workers.map(run, (1, 2)))

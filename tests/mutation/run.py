@@ -31,10 +31,11 @@ KNOWN: Final = HERE / "equivalent.toml"
 # The modules, and the tests that are meant for each; no database, and no walk over all combinations of facts.
 MODULES: Final = {
     "answers.disclosure": (
-        "unit/test_readme.py::test_rules",
+        "unit/test_manual.py::test_rules",
         "unit/answers/test_disclosure.py",
         "unit/answers/test_explain.py",
     ),
+    "answers.vat": ("unit/answers/test_vat.py",),
     "answers.response": ("unit/answers/test_response.py", "property/test_response.py"),
     "limits.keys": ("unit/limits/test_keys.py",),
     "limits.ledger": ("unit/limits/test_ledger.py", "property/test_sources.py"),

@@ -76,7 +76,7 @@ def test_wheel_by_itself(packages: Path, empty_database: Database, tmp_path: Pat
     settings = {"WHOISD_DATABASE__DSN": empty_database.reader, "WHOISD_DATABASE__OWNER_DSN": empty_database.owner}
     assert "0001_registry.sql" in run(whoisd, "migrate", cwd=tmp_path, settings=settings)
     run(whoisd, "load", ROOT / "sql" / "sandbox.jsonl", cwd=tmp_path, settings=settings)
-    said = run(whoisd, "query", "--", "--show-handles", "punktum.dk", cwd=tmp_path, settings=settings)
+    said = run(whoisd, "query", "--", "--charset=utf-8 --show-handles punktum.dk", cwd=tmp_path, settings=settings)
     assert "info@punktum.dk" in said
     for page in ("man8/whoisd.8", "man5/whoisd.toml.5"):
         assert (tmp_path / "environment" / "share" / "man" / page).is_file()

@@ -237,7 +237,7 @@ async def test_reader_reads_no_table(database: Database) -> None:
 
 
 async def test_reader_is_granted_nothing_else(database: Database) -> None:
-    """No grant to the reader, or to everybody, but SELECT on the four views."""
+    """No grant to the reader, or to everybody, but SELECT on the five views."""
     async with connected(database.superuser) as superuser:
         tables = await superuser.fetch(
             "SELECT table_schema || '.' || table_name AS name, privilege_type FROM information_schema.table_privileges"
@@ -251,7 +251,7 @@ async def test_reader_is_granted_nothing_else(database: Database) -> None:
         memberships = await superuser.fetchval(
             "SELECT count(*) FROM pg_auth_members WHERE member = 'whoisd_reader'::regrole"
         )
-    views = ("domain", "heartbeat", "host", "registrant")
+    views = ("cvr", "domain", "heartbeat", "host", "registrant")
     assert sorted(map(tuple, tables)) == [(f"whois.{name}", "SELECT") for name in views]
     assert (functions, memberships) == (0, 0)
 
@@ -552,13 +552,13 @@ async def test_registrar_in_the_view(database: Database, public: bool) -> None:
 # --- the company forms -------------------------------------------------------------------------------------------
 
 OFFICIAL_CODES = (
-    *(10, 15, 20, 30, 40, 45, 50, 60, 70, 80, 81, 90, 100, 110, 115, 130, 140, 150, 151, 160, 170, 180, 190, 195),
-    *(200, 210, 220, 230, 235, 245, 250, 260, 280, 285, 290, 990),
+    *(10, 15, 20, 30, 40, 45, 50, 60, 70, 80, 81, 90, 95, 100, 110, 115, 130, 140, 150, 151, 152, 160, 170, 180, 190, 195),
+    *(196, 200, 210, 220, 230, 235, 240, 245, 250, 260, 270, 280, 285, 290, 291, 520, 540, 990),
 )
 
 
 async def test_company_forms(sandbox_database: Database) -> None:
-    """The table holds CVR's official codes, and exactly these four are exempt from publication."""
+    """The table holds CVR's official codes, and exactly these six are exempt from publication."""
     async with connected(sandbox_database.owner) as owner:
         rows = await owner.fetch("SELECT code, name, category FROM registry.cvr_form ORDER BY code")
     assert tuple(row["code"] for row in rows) == OFFICIAL_CODES
@@ -566,6 +566,8 @@ async def test_company_forms(sandbox_database: Database) -> None:
         (10, "Enkeltmandsvirksomhed", "sole_proprietorship"),
         (15, "Personligt ejet mindre virksomhed", "small_business"),
         (20, "Dødsbo", "deceased_estate"),
+        (95, "Trust", "unstated"),
+        (270, "Enhed under oprettelse", "unstated"),
         (990, "Uoplyst virksomhedsform", "unstated"),
     ]
 

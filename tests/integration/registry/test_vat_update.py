@@ -35,6 +35,7 @@ FAILED: dict[str, Any] = {"actionSucceed": False, "errorWrappers": [{"error": "M
 @pytest.fixture
 async def firm(database: Database) -> Database:
     """A database with a firm in Germany whose number is right, and of which VIES said nothing yet."""
+    await database.execute("DELETE FROM registry.vies")
     await database.execute(REGISTRANT.format("FIRM-DE", "DE", f"DE {NUMBER}"))
     await database.execute(DOMAIN.format("firma-i-udland.dk", "FIRM-DE"))
     return database
