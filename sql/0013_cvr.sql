@@ -73,7 +73,13 @@ SELECT
         FROM registry.vies, LATERAL (
             -- VIES's code of the country; the text without marks, without its prefix and with what people leave out of it.
             SELECT
-                CASE r.country WHEN 'GR' THEN 'EL' WHEN 'MC' THEN 'FR' WHEN 'GB' THEN 'XI' ELSE r.country END AS code,
+                CASE
+                    WHEN r.country IN ('MC', 'BL', 'GF', 'GP', 'MF', 'MQ', 'RE', 'YT') THEN 'FR'
+                    WHEN r.country = 'AX' THEN 'FI'
+                    WHEN r.country = 'GR' THEN 'EL'
+                    WHEN r.country = 'GB' THEN 'XI'
+                    ELSE r.country
+                END AS code,
                 regexp_replace(upper(r.vat_number), '[^A-Z0-9+*]', '', 'g') AS text
         ) AS given, LATERAL (
             SELECT regexp_replace(text, CASE code WHEN 'EL' THEN '^(EL|GR)' ELSE '^' || code END, '') AS rest

@@ -141,8 +141,9 @@ def judge(text: str, country: str) -> Number:
     Spaces, hyphens, dots and lower case make no number wrong, and its prefix may be missing. Of a country that has no VAT,
     or whose numbers nobody told us of, nothing is settled.
     """
-    number = _MARKS.sub("", text).upper()
-    if not _FORM.fullmatch(number) or _DATE.fullmatch(text.strip()):
+    bare = _MARKS.sub("", text)
+    number = bare.upper()  # which makes ASCII of some letters that are none, where VIES would not find the number
+    if not bare.isascii() or not _FORM.fullmatch(number) or _DATE.fullmatch(text.strip()):
         return Number.NONE
     if country not in _MODULES:
         return _judge_by_others(number, country)

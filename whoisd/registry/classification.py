@@ -132,7 +132,8 @@ async def classify(  # noqa: PLR0913 - what is decided, and all that is kept of 
                 raise refuse(who, f"classify {handle}", denied)
             await newly_shown.remember(connection, "SELECT $1", handle)
             await _decide(connection, handle, decision, party)
-            shown = await newly_shown.find(connection, command=None)
+            publish = newly_shown.as_asked_for(listed_only=conditions.listed_only)
+            shown = await newly_shown.find(connection, command=None, publish=publish)
             after = await _standing(connection, handle, conditions)
             await record(
                 connection,
