@@ -103,7 +103,7 @@ release-check: install # builds sdist and wheel twice, and tries the wheel that 
 # Which branches of the code the tests take, in the server's processes and the commands too.
 coverage: install # which lines and branches the tests reach; .coverage.d/ has it as HTML
 	rm -rf .coverage.d && mkdir .coverage.d
-	COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml $(BIN)/coverage run -m pytest -m "not alone" || true
+	COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml $(BIN)/coverage run -m pytest --numprocesses 2 --dist worksteal -m "not alone" || true
 	COVERAGE_PROCESS_START=$(CURDIR)/pyproject.toml $(BIN)/coverage run -m pytest -m alone || true
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage html --quiet

@@ -35,7 +35,7 @@ MODULES: Final = {
         "unit/answers/test_disclosure.py",
         "unit/answers/test_explain.py",
     ),
-    "answers.vat": ("unit/answers/test_vat.py",),
+    "answers.vat": ("unit/answers/test_vat.py", "unit/test_manual.py::test_rules"),
     "answers.response": ("unit/answers/test_response.py", "property/test_response.py"),
     "limits.keys": ("unit/limits/test_keys.py",),
     "limits.ledger": ("unit/limits/test_ledger.py", "property/test_sources.py"),
