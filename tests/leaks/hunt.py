@@ -111,6 +111,7 @@ class Hunt:
     def write(self) -> None:
         """Give every order that writes: sound ones, bad ones, and in trouble."""
         orders.load_badly(self.orders)
+        orders.update_badly(self.orders, self.people[0])
         orders.decide(self.orders, self._abroad, [self.people[0], self._protected])
         orders.less_protected(self.orders, self._abroad, self._protected)
         orders.write_in_trouble(self.orders, self._database, self._abroad)

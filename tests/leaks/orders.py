@@ -246,6 +246,24 @@ def load_badly(orders: Orders) -> None:
     orders.give(Way.LOAD, "load", everything)
 
 
+def update_badly(orders: Orders, person: Person) -> None:
+    """Recorded answers of VIES and documents of CVR that an update refuses, with tokens in each value; and sound ones."""
+    name, email = person.token(Field.NAME), person.token(Field.EMAIL)
+    answer: dict[str, Any] = {"countryCode": "SK", "vatNumber": "2021853504", "requestDate": "2026-11-01", "valid": False}
+    company: dict[str, Any] = {"Vrvirksomhed": {"cvrNummer": 99000007, "fejlRegistreret": False, "livsforloeb": []}}
+    for command, sound in (("vat", answer), ("cvr", company)):
+        file = orders.folder / f"{command}.jsonl"
+        inner = sound.get("Vrvirksomhed", sound)
+        wrong = [sound | {email: name}, *({**sound, "Vrvirksomhed": {**inner, key: email}} for key in inner)]
+        wrong += [{**sound, key: value} for key in sound for value in (name, [email], {name: email})]
+        wrong += [sound | {"userError": email}, sound | {"faultstring": name}]
+        for bad in (*map(line, wrong), line(sound)[:-9] + name.encode(), email.encode() + b"\n"):
+            file.write_bytes(bad)
+            orders.give(Way.LOAD, command, "update", "--dry-run", file, status=(DONE, FAILED))
+        file.write_bytes(line(sound))
+        orders.give(Way.LOAD, command, "update", "--dry-run", file)
+
+
 def sandbox_badly(orders: Orders) -> None:
     """A sandbox that is to load a file of faults besides its own."""
     bad = orders.folder / "bad.jsonl"
