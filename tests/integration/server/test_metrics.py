@@ -199,6 +199,7 @@ def _exceed(service: Service, turn: int, asked: Counter[tuple[str, str]], reason
     held = [service.connect(f"127.10.{turn}.1") for _ in range(2)]
     for client in held:
         client.sendall(b"HE")  # it is served until it has its answer
+    service.wait_for_figure(2, "whoisd_connections_open")  # by either worker: whoever asks now is one too many
     for _ in range(2):
         service.ask("HELP", f"127.10.{turn}.1")
     for client in held:
