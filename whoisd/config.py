@@ -15,7 +15,7 @@ from datetime import datetime, timedelta, timezone
 from importlib.metadata import version
 from ipaddress import IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Final, Literal, Self
+from typing import Annotated, Any, ClassVar, Final, Literal, Self, get_origin
 
 from pydantic import (
     AfterValidator,
@@ -622,16 +622,25 @@ def _is_of_kubernetes(name: str, value: str) -> bool:
     return bool(_KUBERNETES.fullmatch(name) or (_LINK.fullmatch(name) and _ADDRESS.match(value)))
 
 
+def _is_list(section: str, key: str) -> bool:
+    """Whether a setting of a section is a list."""
+    model: Any = Settings.model_fields[section].annotation
+    field = model.model_fields.get(key)
+    return field is not None and get_origin(field.annotation) is tuple
+
+
 def _unreadable_variables() -> str:
-    """Name the variables that are to be JSON and are not: of a whole section, or of a part of one that is a list."""
+    """Name the variables that are to be JSON and are not: of a section, of a part of one that is a list, or of a list."""
     sections = {f"{ENV_PREFIX}{section.upper()}": section for section in Settings.model_fields}
     found = {
         name: section
         for name in os.environ
         if (section := sections.get(name.upper().split("__")[0]))
-        and (name.upper() in sections or section in _LISTS)
+        and (name.upper() in sections or section in _LISTS or _is_list(section, name.lower().split("__")[1]))
         and not _is_json(os.environ[name])
     }
+    if not {*found.values()} & {*_LISTS} and not any(name.upper() in sections for name in found):
+        return f"{_printable(', '.join(found))}: is not JSON; a list in the environment is written as [...]"
     example = '[{"host": "127.0.0.1", "port": 4343}]' if {*found.values()} == {"listen"} else '{"key": "value"}'
     return f"{_printable(', '.join(found))}: is not JSON; a whole section in the environment is written as {example}"
 

@@ -303,6 +303,8 @@ def test_wrong_types_in_the_file(file: Path, text: str, key: str) -> None:
         ("WHOISD_DATABASE__DEADLINE", "61", "database.deadline: Input should be less than or equal to 60"),
         ("WHOISD_SERVER__GRACE", "-1", "server.grace: Input should be greater than or equal to 0.01"),
         ("WHOISD_LOG__FORMAT", "xml", "log.format: Input should be 'auto', 'json' or 'console'"),
+        ("WHOISD_LIMITS__NAT64", "64:ff9b::/96", "is not JSON; a list in the environment is written as [...]"),
+        ("WHOISD_HTTP__LISTEN", "127.0.0.1", "is not JSON; a list in the environment is written as [...]"),
         ("WHOISD_LOG", "debug", 'is not JSON; a whole section in the environment is written as {"key": "value"}'),
         (
             "WHOISD_LISTEN",
