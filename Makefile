@@ -4,7 +4,7 @@ HOST ?= 127.0.0.1
 PORT ?= 4343
 BIN = .venv/bin
 
-.PHONY: install clients sandbox bench bench-load check test faults breaks debian fuzz fuzz-targets fuzz-wire fuzz-replay mutants
+.PHONY: install clients sandbox screenshots bench bench-load check test faults breaks debian fuzz fuzz-targets fuzz-wire fuzz-replay mutants
 .PHONY: format lock clean help man coverage release release-check pythons
 
 help: # what each command does
@@ -32,6 +32,9 @@ $(CLIENTS): tests/clients/package.json tests/clients/package-lock.json
 
 sandbox: install # a server over a small registry, with a PostgreSQL of its own; HOST=, PORT=, ARGS=
 	@$(BIN)/whoisd sandbox --host $(HOST) --port $(PORT) $(ARGS)
+
+screenshots: install clients # a picture of each view of the page, wide and narrow, light and dark, into .screenshots/
+	$(BIN)/pytest tests/integration/test_page.py --screenshots .screenshots
 
 # What an answer costs, against the floor; some seven minutes, and five more the first time, which makes the registries.
 bench: install # what an answer costs, against a floor in C; seven minutes
