@@ -12,7 +12,7 @@ import pytest
 import reference
 from client_matrix import CASES, WAYS, client_version, merged, missing, outcome, unread
 from reference import table
-from support import PATIENCE, Database, Service, run_whoisd
+from support import PATIENCE, Database, Service, WebService, run_whoisd
 
 from whoisd.answers import wire
 from whoisd.answers.disclosure import RULES, Facts, Reason
@@ -342,3 +342,26 @@ def test_commands_of_the_stock_client(service: Service) -> None:
         ended = subprocess.run(["/bin/sh", "-c", pasted], capture_output=True, timeout=PATIENCE, check=True)
         answer = ended.stdout.decode("iso-8859-1")
         assert "Status:" in answer or "Glue:" in answer or "How to ask" in answer
+
+
+# Every curl command of the manual that asks the sandbox over HTTP, in the manual's order, and what its answer has.
+CURL_ANSWERS = {
+    "page.md": ["DATA REDACTED"],
+    "rdap.md": ["sole_proprietorship: ", "HTTP/1.1 404 Not Found", '"auth01.ns.dk-hostmaster.dk"'],
+    "rest.md": ['"info@punktum.dk"', '"xn--4cabco7dk5a.dk"', '"glue_spooled"'],
+}
+
+
+def test_commands_of_curl(sandbox_database: Database) -> None:
+    """Every curl command of the manual to the sandbox works as pasted, and is answered as its page says."""
+    if not shutil.which("curl"):
+        pytest.skip("curl is not installed: apt-get install curl")
+    with WebService(sandbox_database.reader) as web:
+        for page in PAGES:
+            commands = re.findall(r"^ *(curl .*127\.0\.0\.1:8080.*)$", text_of(page), re.MULTILINE)
+            for command, words in zip(commands, CURL_ANSWERS.get(page.name, []), strict=True):
+                pasted = command.replace("8080", str(web.http_port))
+                ended = subprocess.run(
+                    ["/bin/sh", "-c", pasted], capture_output=True, text=True, timeout=PATIENCE, check=True
+                )
+                assert words in ended.stdout, command
