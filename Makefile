@@ -5,7 +5,7 @@ PORT ?= 4343
 BIN = .venv/bin
 
 .PHONY: install clients sandbox screenshots bench bench-load check test faults breaks debian fuzz fuzz-targets fuzz-wire fuzz-replay mutants
-.PHONY: format lock clean help man coverage release release-check pythons
+.PHONY: schemas format lock clean help man coverage release release-check pythons
 
 help: # what each command does
 	@sed -n 's/^\([a-z-]*\):[^#]*# \(.*\)/\1\t\2/p' Makefile | expand -t 16
@@ -63,6 +63,12 @@ faults: install # the server under load while everything around it fails; minute
 BREAKS =
 breaks: install # breaks the server in one place at a time: do the tests of faults notice? BREAKS=
 	PYTHONPATH=tests $(BIN)/python -m faults.run_breaks $(BREAKS)
+
+# EPP frames and answers by the schemas that RFC 5730, RFC 5733 and the registry publish, which are not ours to keep here: in
+# SCHEMAS is a checkout of Punktum-dk/epp-xsd-files, where all of them are.
+SCHEMAS = ../epp-xsd-files
+schemas: install # EPP frames and answers validated by the published schemas; SCHEMAS=
+	$(BIN)/pytest tests/schemas --schemas $(SCHEMAS)
 
 # The manual's pages for operators, typed at a Debian that is made for it; two minutes, and much of Debian's mirror.
 debian: install # types the manual for operators at a Debian that it makes

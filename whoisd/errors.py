@@ -159,8 +159,22 @@ class AccessError(WhoisdError):
     """Somebody may not do what they ask for; the message says who and what, and ends in the stable reason."""
 
 
+class RegistrantFault(StrEnum):
+    """Why a registrant cannot be shown or classified."""
+
+    NO_SUCH = "no_such"
+    DANISH = "danish"
+    PROTECTED = "protected"
+    NOTHING_TO_WITHDRAW = "nothing_to_withdraw"
+    BUSY = "busy"
+
+
 class RegistrantError(WhoisdError):
-    """A registrant that is not there, or that cannot be classified so; nothing of it is changed."""
+    """A registrant that is not there, or that cannot be classified so; nothing of it is changed. `fault` says why."""
+
+    def __init__(self, fault: RegistrantFault, text: str) -> None:
+        super().__init__(text)
+        self.fault = fault
 
 
 class PortalError(WhoisdError):

@@ -3,7 +3,7 @@
 import gzip
 import json
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -168,6 +168,51 @@ def decide(orders: Orders, person: Person, others: Collection[Person]) -> None:
         orders.give(Way.PORTAL, "portal", "take-over", OTHER_REGISTRAR, text, status=FAILED, known=known)
 
 
+def decide_by_epp(orders: Orders, person: Person, others: Collection[Person]) -> None:
+    """Frames with tokens in every field: that are carried out, refused, and no frames; the answer quotes none of it."""
+    fields = _fields(person)
+    by = ("registrant", "classify", "--epp", "-", "--by")
+    good = frame(person.handle, "true", fields)
+    known = {person.handle.lower()}
+    for sent, who, status in (
+        (good, USER, DONE),
+        (frame(person.handle, "false", fields), USER, DONE),
+        (frame(person.handle, None, fields), USER, DONE),
+        *((good, who, FAILED) for who in (LINKED, "NOBODY-1")),
+        *((frame(person.handle, value, fields), USER, FAILED) for value in fields.values()),
+        (frame(str(person.record["email"]), "true", fields), USER, FAILED),
+        (good.replace(b"contact:id", fields[Field.NAME].encode()), USER, FAILED),
+        (good.replace(b"true", b"&" + fields[Field.NAME].encode() + b";"), USER, FAILED),
+        (good[:-9], USER, FAILED),
+        (orders.ear.registry.file(), USER, FAILED),
+    ):
+        orders.give(Way.REGISTRANT, *by, who, status=status, known=known, stdin=sent)
+    for other in others:
+        known = {other.handle.lower()}
+        orders.give(Way.REGISTRANT, *by, USER, status=FAILED, known=known, stdin=frame(other.handle, "true", fields))
+
+
+def _fields(person: Person) -> Mapping[Field, str]:
+    """Tokens for a frame."""
+    return {field: person.token(field) for field in (Field.NAME, Field.EMAIL, Field.CITY)}
+
+
+def frame(handle: str, said: str | None, fields: Mapping[Field, str]) -> bytes:
+    """An EPP contact create with these fields."""
+    extension = (
+        ""
+        if said is None
+        else f"""<extension><dkhm:sole_proprietorship xmlns:dkhm="urn:dkhm:params:xml:ns:dkhm-4.5">{said}
+            </dkhm:sole_proprietorship></extension>"""
+    )
+    return f"""<epp xmlns="urn:ietf:params:xml:ns:epp-1.0"><command><create>
+        <contact:create xmlns:contact="urn:ietf:params:xml:ns:contact-1.0"><contact:id>{handle}</contact:id>
+        <contact:postalInfo type="loc"><contact:name>{fields[Field.NAME]}</contact:name><contact:addr>
+        <contact:city>{fields[Field.CITY]}</contact:city><contact:cc>SE</contact:cc></contact:addr></contact:postalInfo>
+        <contact:email>{fields[Field.EMAIL]}</contact:email><contact:authInfo><contact:pw>x</contact:pw></contact:authInfo>
+        </contact:create></create>{extension}<clTRID>LEAKS-1</clTRID></command></epp>""".encode()
+
+
 def _objects(ear: Ear) -> set[str]:
     """What linked users hold roles on."""
     first, second = ear.registry.people[:2]
@@ -291,6 +336,9 @@ def write_in_trouble(orders: Orders, database: Database, person: Person) -> None
         with broken(database, *sql):
             orders.give(Way.LOAD, "load", new, status=FAILED)
             orders.give(Way.REGISTRANT, *classify, status=FAILED, known={person.handle.lower()})
+            by_epp = ("registrant", "classify", "--epp", "-", "--by", USER)
+            sent = frame(person.handle, "true", _fields(person))
+            orders.give(Way.REGISTRANT, *by_epp, status=FAILED, known={person.handle.lower()}, stdin=sent)
 
 
 # --- a broken database -----------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ _WHERE: Final = {
     "portal": "whoisd.commands.portal:portal_commands",
     "probe": "whoisd.commands.probe:probe_command",
     "query": "whoisd.commands.query:query_command",
-    "registrant": "whoisd.commands.portal:registrant_commands",
+    "registrant": "whoisd.commands.registrant:registrant_commands",
     "report": "whoisd.commands.report:report_commands",
     "sandbox": "whoisd.commands.sandbox:sandbox_command",
     "serve": "whoisd.commands.serve:serve_command",

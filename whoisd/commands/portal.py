@@ -1,130 +1,26 @@
-"""The commands on registrants and on the registrar portal. Each needs `database.owner_dsn`."""
+"""The commands on the registrar portal. Each needs `database.owner_dsn`."""
 
 import asyncio
 import csv
 import os
-import re
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from whoisd.answers.response import UNPRINTABLE
+from whoisd.commands.arguments import handle_argument
 from whoisd.commands.terminal import as_owner, command, config_option, tell
-from whoisd.config import load_settings
 from whoisd.database.connect import Connection
 from whoisd.registry.access import GROUP_NAMES, SENTENCES, Operation
-from whoisd.registry.classification import Decision, classify, sentences, show
 from whoisd.registry.portal import Affected, Conversion, affected, convert, may, require_account, take_over
-from whoisd.registry.records import SCHEMA
 
-LONGEST_EVIDENCE: Final = 1000  # characters
 LARGEST_TABLE: Final = 500  # rows; a longer one is continued in another, so that memory is bounded
-
-# --- arguments ---------------------------------------------------------------------------------------------------
-
-_HANDLE: Final = SCHEMA["$defs"]["handle"]
-_STAFF: Final = SCHEMA["$defs"]["staff"]["properties"]["name"]
-
-
-def _fits(text: str, form: dict[str, Any]) -> bool:
-    return re.fullmatch(form["pattern"], text) is not None and len(text) <= form["maxLength"]
-
-
-def _handle(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
-    """Take a handle in any case; without an option there is none."""
-    if value is not None and not _fits(value.upper(), _HANDLE):
-        raise click.BadParameter(f"must {_HANDLE['must']}")
-    return value and value.upper()
-
-
-def _who(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
-    """Take somebody as the audit trail names them, staff:NAME or user:HANDLE; of a user, the handle alone will do."""
-    kind, _, name = value.rpartition(":")
-    if kind == "staff" and _fits(name, _STAFF):
-        return value
-    if kind in ("", "user") and _fits(name.upper(), _HANDLE):
-        return f"user:{name.upper()}"
-    raise click.BadParameter("must be staff:NAME, or the handle of a user of the registrar portal")
-
-
-def _evidence(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
-    """Take what a decision rests on: one line that can be printed as it is."""
-    text = value.strip()
-    if text and len(text) <= LONGEST_EVIDENCE and not UNPRINTABLE.search(text):
-        return text
-    raise click.BadParameter(
-        f"must be one line, not blank, of at most {LONGEST_EVIDENCE} characters, none of them a control character;"
-        " say which document was seen, and where it is kept"
-    )
-
-
-# --- registrants -------------------------------------------------------------------------------------------------
-
-
-@click.group("registrant")
-def registrant_commands() -> None:
-    """See a registrant without their data, and classify one abroad by hand."""
-
-
-@registrant_commands.command("show")
-@config_option
-@click.argument("handle", callback=_handle)
-@command
-def show_registrant(file: Path | None, handle: str) -> None:
-    """Say what is shown of a registrant and why, what was decided by hand, and who manages their domains.
-
-    Prints no value of the registrant, and of one under name and address protection nothing but that. Needs
-    database.owner_dsn.
-    """
-    policy, now = load_settings(file).policy, datetime.now(UTC)
-    conditions = policy.conditions(now, fresh=True)
-    shown = as_owner(
-        file, lambda owner: show(owner, handle, now=now, in_force_from=policy.in_force_from, conditions=conditions)
-    )
-    click.echo(asyncio.run(shown), nl=False)
-
-
-@registrant_commands.command("classify")
-@config_option
-@click.argument("handle", callback=_handle)
-@click.option(
-    "--sole-proprietorship", "decision", required=True, type=click.Choice([*Decision], case_sensitive=False),
-    help="Whether it is one; withdraw: nobody has decided any more, and what the registry files say counts again.",
-)  # fmt: skip
-@click.option(
-    "--evidence",
-    required=True,
-    callback=_evidence,
-    metavar="TEXT",
-    help="What the decision rests on, in one line; it is kept.",
-)
-@click.option(
-    "--by", "who", required=True, callback=_who, metavar="WHO",
-    help="Who decides: staff:NAME, or the handle of a user of the registrar portal.",
-)  # fmt: skip
-@command
-def classify_registrant(file: Path | None, handle: str, decision: Decision, evidence: str, who: str) -> None:
-    """Decide by hand whether a registrant abroad is a sole proprietorship; it is in the very next answer.
-
-    Of Danish registrants CVR decides, and they are refused. The registry's staff may decide, who have seen documentation.
-    Users in Administration or Portfolio management of an account that manages a domain of the registrant may say yes, and
-    take back what their account said. Every decision is kept in the audit trail, and no load undoes one, nor does it the
-    removal of the registrant. Needs database.owner_dsn.
-    """
-    conditions = load_settings(file).policy.conditions(datetime.now(UTC), fresh=True)
-    decided = as_owner(
-        file, lambda owner: classify(owner, handle, Decision(decision), evidence=evidence, who=who, conditions=conditions)
-    )
-    tell(sentences(handle, *asyncio.run(decided)).removesuffix("\n"))
-
 
 # --- the portal --------------------------------------------------------------------------------------------------
 
@@ -164,7 +60,7 @@ def _users(number: int) -> str:
 
 @portal_commands.command("take-over")
 @config_option
-@click.argument("account", callback=_handle)
+@click.argument("account", callback=handle_argument)
 @click.argument("text", metavar="OBJECT")
 @command
 def take_object_over(file: Path | None, account: str, text: str) -> None:
@@ -183,7 +79,7 @@ def take_object_over(file: Path | None, account: str, text: str) -> None:
 
 @portal_commands.command("may")
 @config_option
-@click.argument("handle", callback=_handle)
+@click.argument("handle", callback=handle_argument)
 @click.argument("operation", type=click.Choice([*Operation], case_sensitive=False))
 @click.argument("target", metavar="[OBJECT]", required=False)
 @command
@@ -210,7 +106,7 @@ _WHAT_NOW: Final = "`whoisd portal take-over ACCOUNT OBJECT` gives the roles on 
 
 @portal_commands.command("affected")
 @config_option
-@click.option("--account", callback=_handle, metavar="REG", help="Only this account.")
+@click.option("--account", callback=handle_argument, metavar="REG", help="Only this account.")
 @click.option(
     "--format", "form", type=click.Choice(["table", "csv"]), default="table", show_default=True, help="How to print it."
 )

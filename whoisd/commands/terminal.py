@@ -45,6 +45,8 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
     def run(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             function(*args, **kwargs)
+        except click.UsageError:  # click says how the command is written
+            raise
         except ConfigError as error:
             _fail(str(error), 2)
         except WhoisdError as error:
@@ -70,7 +72,7 @@ def _fail(text: str, status: int) -> NoReturn:
     sys.exit(status)
 
 
-def tell(text: str, *, err: bool = False) -> None:
+def tell(text: str | bytes, *, err: bool = False) -> None:
     """Print what a command did: it is done, and its exit status says so, whether or not there is somebody to tell."""
     try:
         click.echo(text, err=err)

@@ -6,7 +6,8 @@ domain of the registrant may each say that it is a sole proprietorship, and take
 Danish registrants CVR decides. Knows no command line.
 """
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -24,7 +25,7 @@ from whoisd.database.audit import record
 from whoisd.database.connect import Connection
 from whoisd.database.transaction import changing
 from whoisd.database.views import registrant_of
-from whoisd.errors import RegistrantError
+from whoisd.errors import RegistrantError, RegistrantFault
 from whoisd.registry import newly_shown
 from whoisd.registry.access import Denial, Operation, denial, refuse
 from whoisd.registry.portal import is_staff, managers_of, user_of
@@ -119,40 +120,37 @@ async def classify(  # noqa: PLR0913 - what is decided, and all that is kept of 
     `who` is staff:NAME or user:HANDLE. Raises `AccessError` or `RegistrantError`, and then nothing is changed;
     `WhoisdError` when the database goes away.
     """
+    async with deciding(connection, handle):
+        party = await authorise(connection, who, handle)
+        before = await standing_of(connection, handle, conditions)
+        if fault := _fault(before, decision):
+            raise refuse_decision(handle, fault, withdrawable=before.by_hand is not None)
+        if party != STAFF and (denied := _denial(before, decision, party)):
+            raise refuse(who, f"classify {handle}", denied)
+        after = await write(
+            connection, handle, decision, party, who=who, evidence=evidence, before=before, conditions=conditions
+        )
+        return before, after
+
+
+@asynccontextmanager
+async def deciding(connection: Connection, handle: str) -> AsyncIterator[None]:
+    """Decide on a registrant whom nobody else changes meanwhile, all of it or nothing. Raises what `classify` does."""
     try:
         async with changing(connection, f"`whoisd registrant show {handle}` tells"):
             await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}s'")
             # A statement of its own: one that waits for the lock and reads on would read what was before the wait.
             await connection.execute(_LOCK, handle)
-            party = await _authorise(connection, who, handle)
-            before = await _standing(connection, handle, conditions)
-            if why := _refusal(before, decision):
-                raise RegistrantError(f"{handle}: {why}")
-            if party != STAFF and (denied := _denial(before, decision, party)):
-                raise refuse(who, f"classify {handle}", denied)
-            await newly_shown.remember(connection, "SELECT $1", handle)
-            await _decide(connection, handle, decision, party)
-            publish = newly_shown.as_asked_for(listed_only=conditions.listed_only)
-            shown = await newly_shown.find(connection, command=None, publish=publish)
-            after = await _standing(connection, handle, conditions)
-            await record(
-                connection,
-                who=who,
-                command=COMMAND,
-                object=f"registrant:{handle}",
-                evidence=evidence,
-                before=before.entry(),
-                after=after.entry() | shown.entry(),
-            )
-            return before, after
+            yield
     except asyncpg.LockNotAvailableError:
         raise RegistrantError(
+            RegistrantFault.BUSY,
             f"{handle}: something else, such as a load, has been changing this registrant for {LOCK_TIMEOUT:g} seconds;"
-            " nothing was changed, try again when it is done"
+            " nothing was changed, try again when it is done",
         ) from None
 
 
-async def _authorise(connection: Connection, who: str, handle: str) -> str:
+async def authorise(connection: Connection, who: str, handle: str) -> str:
     """Return the party that decides: staff, or an account that manages a domain of the registrant; else `AccessError`."""
     kind, _, name = who.partition(":")
     party = STAFF
@@ -175,6 +173,35 @@ def _denial(standing: Standing, decision: Decision, account: str) -> Denial | No
     return Denial.NOT_THEIRS if decision is Decision.WITHDRAW and account not in standing.decisions else None
 
 
+async def write(  # noqa: PLR0913 - what is decided, and all that is kept of it
+    connection: Connection,
+    handle: str,
+    decision: Decision,
+    party: str,
+    *,
+    who: str,
+    evidence: str,
+    before: Standing,
+    conditions: Conditions,
+) -> Standing:
+    """Write a decision down, with its row in the audit trail, and return how the registrant stands by it."""
+    await newly_shown.remember(connection, "SELECT $1", handle)
+    await _decide(connection, handle, decision, party)
+    publish = newly_shown.as_asked_for(listed_only=conditions.listed_only)
+    shown = await newly_shown.find(connection, command=None, publish=publish)
+    after = await standing_of(connection, handle, conditions)
+    await record(
+        connection,
+        who=who,
+        command=COMMAND,
+        object=f"registrant:{handle}",
+        evidence=evidence,
+        before=before.entry(),
+        after=after.entry() | shown.entry(),
+    )
+    return after
+
+
 async def _decide(connection: Connection, handle: str, decision: Decision, party: str) -> None:
     """Write a decision down. What staff decide otherwise, or withdraw, ends what accounts said."""
     if decision is not Decision.YES:
@@ -183,20 +210,33 @@ async def _decide(connection: Connection, handle: str, decision: Decision, party
         await connection.execute(_DECIDE, handle, party, decision)
 
 
-def _refusal(standing: Standing, decision: Decision) -> str | None:
+def _fault(standing: Standing, decision: Decision) -> RegistrantFault | None:
     """Return why this cannot be decided on a registrant, or None where it can."""
     if decision is Decision.WITHDRAW:
-        return None if standing.by_hand is not None else "nobody has decided by hand, so that there is nothing to withdraw"
+        return None if standing.by_hand is not None else RegistrantFault.NOTHING_TO_WITHDRAW
+    return undecidable(standing)
+
+
+def undecidable(standing: Standing) -> RegistrantFault | None:
+    """Return why nothing can be decided by hand on a registrant, or None where it can."""
     if standing.protected:  # said before anything that would tell the country
-        return "is under name and address protection: nothing of theirs is shown, and nothing to be decided"
-    if standing.danish:
-        why = "is Danish: CVR decides, and nobody by hand"
-        return (
-            why
-            if standing.by_hand is None
-            else f"{why}; `--sole-proprietorship withdraw` takes back what was decided before"
-        )
-    return None
+        return RegistrantFault.PROTECTED
+    return RegistrantFault.DANISH if standing.danish else None
+
+
+_WHY: Final[Mapping[RegistrantFault, str]] = {
+    RegistrantFault.NO_SUCH: "there is no such registrant",
+    RegistrantFault.DANISH: "is Danish: CVR decides, and nobody by hand",
+    RegistrantFault.PROTECTED: "is under name and address protection: nothing of theirs is shown, and nothing to be decided",
+    RegistrantFault.NOTHING_TO_WITHDRAW: "nobody has decided by hand, so that there is nothing to withdraw",
+}
+_WITHDRAWABLE: Final = "; `--sole-proprietorship withdraw` takes back what was decided before"
+
+
+def refuse_decision(handle: str, fault: RegistrantFault, *, withdrawable: bool = False) -> RegistrantError:
+    """Return the error for a registrant who cannot be decided on; it says where an earlier decision can be withdrawn."""
+    more = _WITHDRAWABLE if withdrawable and fault is RegistrantFault.DANISH else ""
+    return RegistrantError(fault, f"{handle}: {_WHY[fault]}{more}")
 
 
 # --- show --------------------------------------------------------------------------------------------------------
@@ -212,7 +252,7 @@ async def show(
     """
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         row = await _read(connection, handle)
-        standing = await _standing(connection, handle, conditions)
+        standing = await standing_of(connection, handle, conditions)
         explained = explain_registrant(
             registrant_of(row), now=now, in_force_from=in_force_from, conditions=conditions, charset=Charset.UTF_8
         )
@@ -263,11 +303,12 @@ async def _domains(connection: Connection, handle: str) -> str:
 async def _read(connection: Connection, handle: str) -> Record:
     row = await connection.fetchrow(_SELECT, handle)
     if row is None:
-        raise RegistrantError(f"{handle}: there is no such registrant")
+        raise refuse_decision(handle, RegistrantFault.NO_SUCH)
     return row
 
 
-async def _standing(connection: Connection, handle: str, conditions: Conditions) -> Standing:
+async def standing_of(connection: Connection, handle: str, conditions: Conditions) -> Standing:
+    """Return how a registrant is classified now, or raise `RegistrantError` where there is none."""
     row = await _read(connection, handle)
     decisions = await connection.fetch(_DECISIONS, handle)
     registrant = registrant_of(row)

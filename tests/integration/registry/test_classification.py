@@ -29,7 +29,7 @@ from portal_data import (
 )
 from support import IN_FORCE, NOT_YET, Database, Service, fields, run_whoisd
 
-from whoisd.commands.portal import registrant_commands
+from whoisd.commands.registrant import registrant_commands
 from whoisd.database.migrations import lock_registry
 from whoisd.errors import AccessError, RegistrantError
 from whoisd.registry import classification
@@ -351,15 +351,15 @@ HANDLE = "must be upper-case letters and digits, in parts joined by hyphens, at 
         ),
         *(("--by", value, WHO) for value in ("anna@mail", "staff:", "staff:An na", "boss:ANNA", "", f"staff:{'x' * 33}")),
         ("--sole-proprietorship", "maybe", "'maybe' is not one of 'yes', 'no', 'withdraw'."),
-        *(("HANDLE", value, HANDLE) for value in ("a b", "X" * 33, "mail@beta.example")),
+        *(("[HANDLE]", value, HANDLE) for value in ("a b", "X" * 33, "mail@beta.example")),
     ],
 )
 def test_wrong_command_line(option: str, value: str, said: str) -> None:
     """What is no handle, no name, no decision and no evidence is a wrong command line, which says what to give."""
-    given = {"--sole-proprietorship": "no", "--evidence": EVIDENCE, "--by": "staff:anna", "HANDLE": FOREIGN} | {
+    given = {"--sole-proprietorship": "no", "--evidence": EVIDENCE, "--by": "staff:anna", "[HANDLE]": FOREIGN} | {
         option: value
     }
-    handle = given.pop("HANDLE")
+    handle = given.pop("[HANDLE]")
     done = CliRunner().invoke(registrant_commands, ["classify", handle, *chain(*given.items())])
     assert (done.exit_code, done.stdout) == (2, "")
     assert done.stderr.endswith(f"Error: Invalid value for '{option}': {said}\n")
@@ -373,6 +373,14 @@ def test_nothing_is_taken_for_granted(missing: str) -> None:
     done = CliRunner().invoke(registrant_commands, ["classify", FOREIGN, *chain(*given.items())])
     assert (done.exit_code, done.stdout) == (2, "")
     assert f"Error: Missing option '{missing}'" in done.stderr
+
+
+def test_who_is_decided_on_is_said() -> None:
+    """Without a handle nothing is decided."""
+    given = ["--sole-proprietorship", "no", "--evidence", EVIDENCE, "--by", "staff:anna"]
+    done = CliRunner().invoke(registrant_commands, ["classify", *given])
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.endswith("Error: Missing argument '[HANDLE]'.\n")
 
 
 # --- all of it or nothing ----------------------------------------------------------------------------------------
