@@ -5,7 +5,7 @@ PORT ?= 4343
 BIN = .venv/bin
 
 .PHONY: install clients sandbox screenshots bench bench-load check test faults breaks debian fuzz fuzz-targets fuzz-wire fuzz-replay mutants
-.PHONY: schemas format lock clean help man coverage release release-check pythons
+.PHONY: schemas format lock clean help man coverage compiled release release-check pythons
 
 help: # what each command does
 	@sed -n 's/^\([a-z-]*\):[^#]*# \(.*\)/\1\t\2/p' Makefile | expand -t 16
@@ -104,6 +104,10 @@ mutants: .venv/mutation # changes the modules that decide: do their tests notice
 # In dist/VERSION, from a commit that is tagged: both packages, the bill of what is in them, the lock file, the checksums.
 release: install # sdist, wheel, CycloneDX bill and checksums of the tagged commit, the same bytes each time
 	$(BIN)/python tools/make_release.py
+
+# For the interpreter that PYTHON names and machines like this one; it takes a C compiler and that interpreter's headers.
+compiled: # the wheel with the serving path compiled, into dist/; PYTHON=
+	$(PYTHON) tools/make_compiled.py dist
 
 # The packages, built twice, and tried by themselves.
 release-check: install # builds sdist and wheel twice, and tries the wheel that came of the sdist in an empty environment

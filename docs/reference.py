@@ -244,6 +244,7 @@ COLUMNS: Final = {
     "deadlines": GROUND,
     "errors": MIDDLE,
     "values": GROUND,
+    "build": GROUND,
 }
 
 

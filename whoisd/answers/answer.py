@@ -115,8 +115,8 @@ def begin_answer(line: bytes, client: str, policy: Policy, now: datetime) -> Ans
             return Answer(Outcome.HELP, encode(notices.HELP, query.charset), query.charset, kind="help")
         about = notices.about_lines(policy.operator, policy.version, policy.terms, now.astimezone(UTC).year)
         return Lookup(query, notices.head(client, about), policy.conditions(now, fresh=True))
-    except QueryError as error:
-        return notice(Outcome.BAD_QUERY, notices.refusal(error.fault), fault=error.fault.value)
+    except QueryError as refused:
+        return notice(Outcome.BAD_QUERY, notices.refusal(refused.fault), fault=refused.fault.value)
     except Exception as error:  # noqa: BLE001 - a fault of ours is one client's temporary failure, not a lost answer
         return internal_error(error)
 

@@ -11,8 +11,6 @@ and all else is ISO 8859-1. A handle is a name of one label: it is looked up as 
 before a name, in any case, is skipped: BusyBox asks so again when an answer has no `Domain:` line, and prints the second.
 """
 
-from typing import ClassVar
-
 from whoisd.answers.names import DomainName, parse_name
 from whoisd.answers.wire import LINE_LIMIT, Charset, is_text
 from whoisd.errors import InvalidName, QueryError, QueryFault
@@ -34,7 +32,11 @@ class DomainQuery:
     name: DomainName
     charset: Charset
     show_handles: bool
-    kind: ClassVar = "domain"
+
+    @property
+    def kind(self) -> str:
+        """What is asked for."""
+        return "domain"
 
 
 @frozen
@@ -43,7 +45,11 @@ class HostQuery:
 
     name: DomainName
     charset: Charset
-    kind: ClassVar = "host"
+
+    @property
+    def kind(self) -> str:
+        """What is asked for."""
+        return "host"
 
 
 @frozen

@@ -32,7 +32,7 @@ ID_STATUS: Final = {
 
 # What could add a line to an answer, or turn its text around: control characters, Unicode's own line ends, the
 # bidirectional overrides, lone surrogates.
-UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def render_domain(domain: PublicDomain, *, omit_withheld_email: bool) -> str:

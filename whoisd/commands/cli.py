@@ -12,6 +12,8 @@ from typing import Final
 
 import click
 
+from whoisd.build import build_of
+
 _WHERE: Final = {
     "bans": "whoisd.commands.bans:bans_commands",
     "check": "whoisd.commands.serve:check_command",
@@ -47,6 +49,6 @@ class _Commands(Mapping[str, click.Command]):
 
 
 @click.group(commands=_Commands(), context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="whoisd", prog_name="whoisd")
+@click.version_option(package_name="whoisd", prog_name="whoisd", message=f"%(prog)s, version %(version)s, {build_of()}")
 def main() -> None:
     """Run and operate a WHOIS server for the .dk registry."""

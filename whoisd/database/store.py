@@ -291,12 +291,12 @@ class Store:
                 raise
             except asyncpg.QueryCanceledError:  # the statement timeout: the connection is sound, the tables are not
                 raise StoreError("statement timeout") from None
-            except (*_LOST, *_UNPREPARED) as error:
-                self._hosts.drop(cause_of(error))
-                if isinstance(error, _UNPREPARED):
+            except (*_LOST, *_UNPREPARED) as lost:
+                self._hosts.drop(cause_of(lost))
+                if isinstance(lost, _UNPREPARED):
                     self._hosts.stop_preparing()
                 if last_try:
-                    raise StoreError(cause_of(error)) from None
+                    raise StoreError(cause_of(lost)) from None
             except Exception as error:  # noqa: BLE001 - a row that cannot be read, for whatever reason
                 if len(waiting) == 1:
                     raise StoreError(cause_of(error)) from None

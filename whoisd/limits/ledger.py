@@ -16,7 +16,12 @@ from zlib import crc32
 
 from whoisd.limits.keys import NETWORK, Key, Scope
 
-BANS: Final = (60.0, 600.0, 3600.0, 86400.0)  # seconds of the first, second, third ban, and of each one after
+BANS: Final[tuple[float, ...]] = (
+    60.0,
+    600.0,
+    3600.0,
+    86400.0,
+)  # seconds of the first, second, third ban, and of each one after
 FORGIVEN_AFTER: Final = 3600.0  # seconds without a ban after which one of those that went before is forgotten
 _REMEMBERED: Final = BANS[-1] + len(BANS) * FORGIVEN_AFTER  # seconds from the beginning of a ban until all is forgotten
 

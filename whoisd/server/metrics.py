@@ -22,11 +22,13 @@ from prometheus_client.registry import Collector
 
 from whoisd.answers.answer import Protocol
 from whoisd.answers.disclosure import RULES, Reason
+from whoisd.build import build_of
 from whoisd.errors import Outcome
 from whoisd.limits.counters import MOST_NAMED
 from whoisd.limits.sources import Limit
 
-SECONDS: Final = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)  # bounds of the latency histogram
+# Bounds of the latency histogram.
+SECONDS: Final[tuple[float, ...]] = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 NAMES: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500)  # bounds of the batch histogram
 SHOWN: Final = frozenset(rule.reason for rule in RULES if rule.shown)
 
@@ -230,8 +232,8 @@ class BoardCollector(Collector):
         yield from self._database()
 
     def _build(self) -> Metric:
-        build = InfoMetricFamily("whoisd_build", "The version that runs.")
-        build.add_metric([], {"version": version("whoisd"), "python": python_version()})
+        build = InfoMetricFamily("whoisd_build", "The version that runs, and whether it is compiled or plain Python.")
+        build.add_metric([], {"version": version("whoisd"), "python": python_version(), "build": build_of()})
         return build
 
     def _queries(self) -> Metric:

@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 from support import NOWHERE, ended, run_whoisd
 
+from whoisd.build import build_of
 from whoisd.commands.terminal import command
 
 
 def test_version() -> None:
-    """`--version` prints the version that is installed."""
-    assert ended(run_whoisd("--version")) == (0, f"whoisd, version {version('whoisd')}\n", "")
+    """`--version` prints the version that is installed, and whether it is compiled."""
+    assert ended(run_whoisd("--version")) == (0, f"whoisd, version {version('whoisd')}, {build_of()}\n", "")
 
 
 def test_help_names_every_command() -> None:

@@ -21,6 +21,7 @@ from support import PATIENCE, Database, Figures, Service, receive, v2
 
 from whoisd.answers.answer import Protocol
 from whoisd.answers.disclosure import Reason
+from whoisd.build import build_of
 from whoisd.errors import Outcome
 from whoisd.server import observer
 
@@ -136,7 +137,7 @@ def test_figures_add_up(sandbox_database: Database) -> None:
         assert figures.sum("whoisd_data_age_seconds") == 0
         assert figures.sum("whoisd_log_lines_lost_total") == 0
         build = [it.labels for it in figures.samples if it.name == "whoisd_build_info"]
-        assert build == [{"version": version("whoisd"), "python": python_version()}]
+        assert build == [{"version": version("whoisd"), "python": python_version(), "build": build_of()}]
         outcomes = {outcome for outcome, _ in asked}
     # The rest takes a database that fails, or a fault of our own.
     assert {*Outcome} - outcomes == {Outcome.TEMPORARY_FAILURE, Outcome.INTERNAL_ERROR, Outcome.WRITE_TIMEOUT}

@@ -13,6 +13,7 @@ from support import Figures
 
 from whoisd.answers.answer import Protocol
 from whoisd.answers.disclosure import RULES, Reason
+from whoisd.build import Build, build_of
 from whoisd.errors import Outcome
 from whoisd.limits.counters import MOST_NAMED
 from whoisd.limits.sources import Limit
@@ -362,7 +363,9 @@ def test_without_the_database() -> None:
 
 def test_build() -> None:
     """The versions that run are told."""
-    assert figures(board()).sum("whoisd_build_info", version=version("whoisd"), python=python_version()) == 1
+    assert (
+        figures(board()).sum("whoisd_build_info", version=version("whoisd"), python=python_version(), build=build_of()) == 1
+    )
 
 
 def test_labels_are_words_of_ours() -> None:
@@ -371,7 +374,7 @@ def test_labels_are_words_of_ours() -> None:
     words = {*Outcome, *Reason, *map(str, NAMES), *map(str, SECONDS)}
     words |= {"domain", "host", "help", "none", "shown", "withheld", "source", "network", "other", "cert"}
     words |= set(Protocol)
-    words |= {"applied", "rejected", "+Inf", version("whoisd"), python_version()}
+    words |= {"applied", "rejected", "+Inf", version("whoisd"), python_version(), *Build}
     found = {value for it in figures(board(), facts).samples for value in it.labels.values()}
     assert found <= words
     names = {name for it in figures(board(), facts).samples for name in it.labels}
@@ -386,6 +389,7 @@ def test_labels_are_words_of_ours() -> None:
         "le",
         "version",
         "python",
+        "build",
         "protocol",
     }
 
