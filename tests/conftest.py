@@ -13,6 +13,7 @@ import uvloop
 from hypothesis import HealthCheck, settings
 from support import Database, Service
 
+from whoisd.build import Build, build_of
 from whoisd.sandbox.postgres import Cluster, temporary_folder
 from whoisd.sandbox.sandbox import DATABASE, create_audit_trail, prepare, take_privileges
 
@@ -34,6 +35,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--schemas", type=Path, help="folder of the published EPP schemas, by which tests/schemas validates")
     parser.addoption("--screenshots", help="folder to keep a picture of each view of the page in")
     parser.addoption("--seed", type=int, default=0, help="which odd clients")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """On the compiled build leave out what only plain Python lets a test do."""
+    if build_of() is Build.COMPILED:
+        left_out = [item for item in items if item.get_closest_marker("plain")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not item.get_closest_marker("plain")]
 
 
 @pytest.hookimpl(wrapper=True)

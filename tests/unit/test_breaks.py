@@ -33,6 +33,7 @@ def test_every_fault_test_is_named() -> None:
     assert elsewhere <= every_test((tests / test.partition("::")[0] for test in elsewhere), tests)
 
 
+@pytest.mark.plain
 @pytest.mark.parametrize("it", BREAKS, ids=lambda it: it.what)
 def test_break(it: Break) -> None:
     """What a break changes is in its file just once; it says what it breaks, and the tests what they must say."""

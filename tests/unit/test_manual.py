@@ -102,6 +102,7 @@ def test_rules(rewrite: bool) -> None:
     check("rules", table([*head, "classified", "email", "reason"], body), rewrite=rewrite)
 
 
+@pytest.mark.plain
 @pytest.mark.parametrize("name", reference.MADE)
 def test_reference(name: str, rewrite: bool) -> None:
     """Settings, commands, both man pages and the picture of the packages are what the code says (`make man` makes them)."""
@@ -241,6 +242,7 @@ def test_records(rewrite: bool) -> None:
     check("records", table(["field", "form", "what it is"], body), rewrite=rewrite)
 
 
+@pytest.mark.plain
 def test_modules() -> None:
     """The manual names every module of each package."""
     found = re.findall(r"^\| `(\w+)` \| (.*?) \|", text_of(ROOT / "docs" / "architecture.md"), re.MULTILINE)
@@ -279,6 +281,7 @@ def anchors(page: Path) -> set[str]:
     return {re.sub("[^a-z0-9 _-]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
+@pytest.mark.plain
 @pytest.mark.parametrize("page", [*PAGES, *AROUND], ids=lambda page: str(page.relative_to(ROOT)))
 def test_links(page: Path) -> None:
     """Every link within the repository leads to a file that is there and, on a page, to one of its headings."""

@@ -11,6 +11,7 @@ import pytest
 from support import environment
 
 ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.plain  # they read the sources
 
 
 def test_every_test_says_its_rule() -> None:

@@ -4,12 +4,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from whoisd.answers.disclosure import Reason, Withheld
 from whoisd.answers.names import DomainName
 
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.plain
 def test_nobody_changes_a_value(tmp_path: Path) -> None:
     """Mypy refuses to set a field of a value: as it is not frozen at run time, that is what it is frozen by."""
     changes = tmp_path / "changes.py"

@@ -189,6 +189,7 @@ def test_death_costs_none_that_waits(sandbox_database: Database) -> None:
                 assert receive(client).endswith(ENDS_WITH)
 
 
+@pytest.mark.plain
 def test_worker_that_cannot_begin(sandbox_database: Database, tmp_path: Path) -> None:
     """A worker that cannot even begin, as where the machine has no open file left, says why; the others serve on."""
     full = tmp_path / "full"

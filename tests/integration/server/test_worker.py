@@ -146,6 +146,7 @@ async def test_answer_that_a_reset_cuts_off(sandbox_database: Database) -> None:
     assert (told["name"], told["email"]) == ("punktum.dk", Reason.LOCKED_TO_CVR)
 
 
+@pytest.mark.plain
 @pytest.mark.parametrize(("most", "longer"), [(1, True), (0, False)])
 async def test_patience_with_the_refused_ends_where_they_are_many(
     sandbox_database: Database, monkeypatch: pytest.MonkeyPatch, most: int, *, longer: bool
@@ -229,6 +230,7 @@ async def test_fault_while_accepting(sandbox_database: Database, monkeypatch: py
     assert len(reported) == 1
 
 
+@pytest.mark.plain
 async def test_connection_is_given_back_before_its_end_is_seen(
     sandbox_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -249,6 +251,7 @@ async def test_connection_is_given_back_before_its_end_is_seen(
             assert client.recv(4096)
 
 
+@pytest.mark.plain
 async def test_worker_without_a_database_leaves_accepting(sandbox_database: Database) -> None:
     """A worker whose database does not answer accepts while no other has one that does, and leaves it to that one then."""
     async with running(sandbox_database) as (worker, address):

@@ -249,7 +249,7 @@ def test_left_out_section_tells_no_fact(changes: dict[str, Any], status: DomainS
 def test_lengths_are_not_told() -> None:
     """Two registrants whose values differ, and no fact about them, read alike."""
     longer: dict[str, Any] = {
-        name: value * 9 for name, value in TOKENS.items() if isinstance(value, str) and name[-5:] != "email"
+        name: value * 9 for name, value in TOKENS.items() if type(value) is str and name[-5:] != "email"
     }
     longer |= {"street": ("Q",) * 3, "email": "a@b.example", "secondary_email": None, "vat_number": "12345678"}
     texts = {

@@ -639,6 +639,7 @@ class HeldUp(Ledger):
                 self.meanwhile()
 
 
+@pytest.mark.plain
 @pytest.mark.parametrize(
     ("call", "number", "bans"), [("_find", 1, 1), *[("_matters_for", n, 1) for n in range(1, 9)], ("_find", 2, 0)]
 )
