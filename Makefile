@@ -64,11 +64,12 @@ BREAKS =
 breaks: install # breaks the server in one place at a time: do the tests of faults notice? BREAKS=
 	PYTHONPATH=tests $(BIN)/python -m faults.run_breaks $(BREAKS)
 
-# EPP frames and answers by the schemas that RFC 5730, RFC 5733 and the registry publish, which are not ours to keep here: in
-# SCHEMAS is a checkout of Punktum-dk/epp-xsd-files, where all of them are.
+# By the schemas that others publish, which are not ours to keep here. EPP: RFC 5730, RFC 5733 and the registry, all of them in
+# a checkout of Punktum-dk/epp-xsd-files. RDAP: a checkout of icann/rdap-conformance-tool. What is not there is skipped.
 SCHEMAS = ../epp-xsd-files
-schemas: install # EPP frames and answers validated by the published schemas; SCHEMAS=
-	$(BIN)/pytest tests/schemas --schemas $(SCHEMAS)
+RDAP_SCHEMAS = ../rdap-conformance-tool
+schemas: install # EPP frames and RDAP answers validated by the published schemas; SCHEMAS=, RDAP_SCHEMAS=
+	$(BIN)/pytest tests/schemas $(if $(wildcard $(SCHEMAS)),--schemas $(SCHEMAS)) $(if $(wildcard $(RDAP_SCHEMAS)),--rdap-schemas $(RDAP_SCHEMAS))
 
 # The manual's pages for operators, typed at a Debian that is made for it; two minutes, and much of Debian's mirror.
 debian: install # types the manual for operators at a Debian that it makes

@@ -33,6 +33,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--no-skips", action="store_true", help="a test that is skipped fails, for want of what it needs")
     parser.addoption("--connections", type=int, default=10_000, help="odd clients that tests/faults/test_wire.py sends")
     parser.addoption("--schemas", type=Path, help="folder of the published EPP schemas, by which tests/schemas validates")
+    parser.addoption("--rdap-schemas", type=Path, help="checkout of ICANN's conformance tool, the same for RDAP")
     parser.addoption("--screenshots", help="folder to keep a picture of each view of the page in")
     parser.addoption("--seed", type=int, default=0, help="which odd clients")
 
