@@ -23,8 +23,9 @@ EVIDENCE: Final = "Extract of the trade register of 2026-03-02, case 4711"
 
 _FILL: Final = """
     TRUNCATE portal.staff, portal.portal_user, portal.object_role, portal.taken_over_role;
-    INSERT INTO registry.registrar (handle, name) VALUES
-        ('REG-1', 'Første Registrator A/S'), ('REG-2', 'Anden Registrator [red]'), ('REG-3', '=Tredje()');
+    INSERT INTO registry.registrar (handle, name, email, phone) VALUES
+        ('REG-1', 'Første Registrator A/S', 'hej@foerste.example', '+45 33000000'),
+        ('REG-2', 'Anden Registrator [red]', NULL, '33000001'), ('REG-3', '=Tredje()', NULL, NULL);
     INSERT INTO registry.registrant
         (handle, kind, name, street, postal_code, city, country, phone, email, secondary_email,
          vat_number, cvr_locked, cvr_form, sole_proprietorship, address_protection)
@@ -102,6 +103,21 @@ async def link(owner: Any, holder: str, target: str, *roles: str) -> None:
         target,
         list(roles),
     )
+
+
+async def add_links(owner: Any) -> None:
+    """Linked users of three accounts, and one who is not linked any more, with roles on objects."""
+    await add_user(owner, "LINK-1", linked=True)
+    await add_user(owner, "LINK-2", linked=True)
+    await add_user(owner, "LINK-3", account=OTHER, linked=True)
+    await add_user(owner, "LINK-4", account=THIRD, linked=True)
+    await add_user(owner, "PLAIN")
+    await link(owner, "LINK-1", "domain:q-beta.dk", "proxy", "billing_contact")
+    await link(owner, "LINK-1", f"registrant:{FOREIGN}", "registrant")
+    await link(owner, "LINK-2", "domain:q-beta.dk", "proxy")
+    await link(owner, "LINK-3", "domain:xn--q-r-zla.dk", "name_server_management")
+    await link(owner, "LINK-4", "host:ns1.q-beta.dk", "name_server_management")
+    await link(owner, "PLAIN", "domain:q-dansk.dk", "proxy")
 
 
 async def entries(owner: Any) -> list[dict[str, Any]]:

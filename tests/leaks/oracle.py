@@ -90,7 +90,7 @@ class Way(StrEnum):
     EXPLAIN = "whoisd explain"
     LOAD = "whoisd load, check, migrate, bans, report, portal convert, serve's refusals"
     REGISTRANT = "whoisd registrant"
-    PORTAL = "whoisd portal affected and take-over"
+    PORTAL = "whoisd portal affected, contacted and take-over"
     PROBE = "whoisd probe"
     AUDIT = "the audit trail"
 

@@ -158,7 +158,9 @@ def decide(orders: Orders, person: Person, others: Collection[Person]) -> None:
         orders.give(Way.REGISTRANT, *refused, status=FAILED, known={other.handle.lower()})
     for form in ("table", "csv"):
         orders.give(Way.PORTAL, "portal", "affected", "--format", form, known=_objects(orders.ear))
+        orders.give(Way.PORTAL, "portal", "affected", "--progress", "--format", form)
     orders.give(Way.PORTAL, "portal", "affected", "--account", OTHER_REGISTRAR, known=())
+    _contact(orders, person)
     first, second = orders.ear.registry.people[:2]
     for text, known in (
         (f"registrant:{first.handle}", {first.handle.lower()}),
@@ -166,6 +168,18 @@ def decide(orders: Orders, person: Person, others: Collection[Person]) -> None:
     ):
         orders.give(Way.PORTAL, "portal", "take-over", REGISTRAR, text, known=known)
         orders.give(Way.PORTAL, "portal", "take-over", OTHER_REGISTRAR, text, status=FAILED, known=known)
+
+
+def _contact(orders: Orders, person: Person) -> None:
+    """Say who was contacted: a note is kept, and what is no note is refused without a word of it."""
+    order = ("portal", "contacted", REGISTRAR, "--by", f"staff:{STAFF}", "--note")
+    orders.give(Way.PORTAL, *order, "Ringet op 2026-11-20")
+    email = str(person.record["email"])
+    orders.give(Way.PORTAL, *order, f"{email}\t{email}", status=MISUSED)
+    for who in (f"staff:{email}", email):
+        orders.give(Way.PORTAL, *order[:3], "--by", who, "--note", email, status=MISUSED)
+    orders.give(Way.PORTAL, *order[:3], "--by", "staff:nobody", "--note", email, status=FAILED)
+    orders.give(Way.PORTAL, "portal", "contacted", OTHER_REGISTRAR, *order[3:], email, status=FAILED)
 
 
 def decide_by_epp(orders: Orders, person: Person, others: Collection[Person]) -> None:

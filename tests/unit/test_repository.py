@@ -59,7 +59,7 @@ TESTED_ELSEWHERE = {
     "answers/rest.py": "unit/answers/test_web.py: one decision in every protocol",
     "answers/model.py": "values without behaviour, of which all tests make use",
     "commands/arguments.py": "integration/registry/test_classification.py: what is no handle, no name and no evidence",
-    "commands/portal.py": "integration/registry/test_portal.py types its commands",
+    "commands/portal.py": "integration/registry/test_portal.py and test_affected.py type its commands",
     "commands/registrant.py": "integration/registry/test_classification.py and test_by_epp.py type its commands",
     "commands/sandbox.py": "integration/sandbox/test_sandbox.py",
     "commands/terminal.py": "integration/commands/test_cli.py: what all commands have in common",

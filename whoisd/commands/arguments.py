@@ -35,6 +35,20 @@ def who_argument(_context: click.Context, _parameter: click.Parameter, value: st
     raise click.BadParameter("must be staff:NAME, or the handle of a user of the registrar portal")
 
 
+def staff_argument(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    """Take one of the registry's staff as the audit trail names them."""
+    if not value.startswith("staff:"):
+        raise click.BadParameter("must be staff:NAME")
+    return who_argument(context, parameter, value)
+
+
+def note_argument(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    """Take a note that is kept: one line that can be printed as it is."""
+    if (text := line_of(value)) is None:
+        raise click.BadParameter(LINE)
+    return text
+
+
 def evidence_argument(_context: click.Context, _parameter: click.Parameter, value: str | None) -> str | None:
     """Take what a decision rests on: one line that can be printed as it is."""
     if value is None:

@@ -4,9 +4,9 @@ Knows `access`, where the groups are decided; knows no command line. An object i
 handle: as the registrar of the domain, or by a role that the REG handle took over from linked users.
 """
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
 from whoisd.answers.names import parse_name
 from whoisd.answers.notices import FAULTS
@@ -17,8 +17,6 @@ from whoisd.database.transaction import changing
 from whoisd.errors import InvalidName, PortalError
 from whoisd.registry.access import MANAGING_ROLES, OF_OBJECTS, Denial, Group, Operation, Role, User, denial, group_of
 from whoisd.registry.records import OBJECTS
-
-PREFETCH: Final = 500  # rows of a cursor that are in memory at once
 
 _AGAIN: Final = "run it again, which changes nothing if it is in"
 
@@ -116,25 +114,6 @@ async def _exists(connection: Connection, object_: str) -> bool:
 
 _TO_CONVERT: Final = "SELECT handle, roles FROM portal.portal_user WHERE access_group IS NULL ORDER BY handle"
 
-# What linked users held that the REG handle of their account does not hold too; of one account, or of all.
-_AFFECTED: Final = """
-    SELECT
-        linked_user.account,
-        registrar.name AS account_name,
-        linked_user.handle AS user,
-        lost.object,
-        array_agg(lost.role ORDER BY lost.role) AS roles
-    FROM portal.object_role AS lost
-    JOIN portal.portal_user AS linked_user ON linked_user.handle = lost.holder AND linked_user.linked
-    JOIN registry.registrar ON registrar.handle = linked_user.account
-    WHERE coalesce(linked_user.account = $1, true) AND NOT EXISTS (
-        SELECT
-        FROM portal.taken_over_role AS held
-        WHERE held.account = linked_user.account AND held.object = lost.object AND held.role = lost.role
-    )
-    GROUP BY linked_user.account, registrar.name, linked_user.handle, lost.object
-    ORDER BY linked_user.account, linked_user.handle, lost.object"""
-
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
@@ -142,16 +121,6 @@ class Conversion:
 
     moved: Mapping[Group, int]
     staying: Sequence[str]
-
-
-class Affected(NamedTuple):
-    """A linked user's roles on an object, which nobody of the account has unless the REG handle takes them over."""
-
-    account: str
-    account_name: str
-    user: str
-    object: str
-    roles: Sequence[str]
 
 
 async def convert(connection: Connection, *, dry_run: bool) -> Conversion:
@@ -184,13 +153,6 @@ async def _move(connection: Connection, handle: str, roles: list[str], group: Gr
         before={"roles": roles, "access_group": None},
         after={"access_group": group},
     )
-
-
-async def affected(connection: Connection, account: str | None) -> AsyncGenerator[Affected]:
-    """Yield what linked users lose, in the order of accounts, users and objects; of one account, or of all."""
-    async with connection.transaction(readonly=True):
-        async for row in connection.cursor(_AFFECTED, account, prefetch=PREFETCH):
-            yield Affected(**row)
 
 
 # --- taking an object's roles over -------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from portal_data import ACCOUNT, FOREIGN, add_user, connected, entries, fill, li
 from support import IN_FORCE, Database
 
 from whoisd.database.audit import this_account
+from whoisd.registry.affected import contact
 from whoisd.registry.classification import Decision, classify
 from whoisd.registry.portal import convert, take_over
 
@@ -23,6 +24,7 @@ CHANGES = {
     ),
     "merge": "MERGE INTO audit.entry AS e USING (VALUES (1)) AS v (id) ON e.id = v.id WHEN MATCHED THEN DELETE",
 }
+COMMANDS = ["registrant classify", "portal convert", "portal take-over", "portal contacted"]
 DISABLE = "ALTER TABLE audit.entry DISABLE TRIGGER ALL"
 DEFINITIONS = [
     DISABLE,
@@ -51,6 +53,7 @@ async def audited(database: Database) -> Database:
         await classify(owner, FOREIGN, Decision.NO, evidence="seen", who="staff:anna", conditions=IN_FORCE)
         await convert(owner, dry_run=False)
         await take_over(owner, ACCOUNT, "q-beta.dk")
+        await contact(owner, ACCOUNT, who="staff:anna", note="called")
     return database
 
 
@@ -58,7 +61,7 @@ async def refused(database: Database, dsn: str, sql: str) -> str:
     """The SQLSTATE by which PostgreSQL refuses this; the audit trail is as it was."""
     async with connected(database.owner) as owner:
         before = await entries(owner)
-        assert [entry["command"] for entry in before] == ["registrant classify", "portal convert", "portal take-over"]
+        assert [entry["command"] for entry in before] == COMMANDS
         async with connected(dsn) as connection:
             with pytest.raises(asyncpg.PostgresError) as error:
                 await connection.execute(sql)

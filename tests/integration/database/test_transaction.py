@@ -18,6 +18,7 @@ from whoisd.commands.terminal import as_owner
 from whoisd.database.transaction import changing
 from whoisd.errors import WhoisdError
 from whoisd.registry import staging
+from whoisd.registry.affected import contact
 from whoisd.registry.classification import Decision, classify
 from whoisd.registry.files import RegistryFiles
 from whoisd.registry.loader import load
@@ -35,6 +36,10 @@ CHANGES: dict[str, tuple[Change, str]] = {
     ),
     "convert": (lambda owner, _: convert(owner, dry_run=False), AGAIN),
     "take-over": (lambda owner, _: take_over(owner, ACCOUNT, "domain:q-beta.dk"), AGAIN),
+    "contacted": (
+        lambda owner, _: contact(owner, ACCOUNT, who="staff:anna", note=EVIDENCE),
+        f"`whoisd portal affected --progress --account {ACCOUNT}` tells",
+    ),
     "load": (
         lambda owner, file: load(owner, RegistryFiles([file])),
         "load again, which changes nothing if it is in",

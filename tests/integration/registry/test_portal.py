@@ -1,13 +1,9 @@
 """`whoisd portal`: from roles to groups, who loses what by that, and the roles that REG handles take over."""
 
 import asyncio
-import csv
-import subprocess
-import tracemalloc
 from collections.abc import Sequence
 from functools import partial
-from io import StringIO
-from itertools import chain, combinations, islice, product
+from itertools import chain, combinations, product
 from typing import Any
 
 import pytest
@@ -17,25 +13,23 @@ from portal_data import (
     FOREIGN,
     OTHER,
     THIRD,
+    add_links,
     add_user,
     connected,
     entries,
     link,
     ran_without_personal_data,
     refuse_audit,
-    settings,
     state,
 )
-from support import WHOISD, Database, environment
+from support import Database
 
-from whoisd.commands import portal as cli_portal
 from whoisd.database.audit import this_account
 from whoisd.database.migrations import lock_registry
 from whoisd.errors import PortalError
 from whoisd.registry.access import SENTENCES, Denial, Group, Operation, Role, User, denial
-from whoisd.registry.portal import affected, convert, managers_of, may, objects_named, take_over, user_of
+from whoisd.registry.portal import convert, managers_of, may, objects_named, take_over, user_of
 
-NOBODY = "No linked user holds a role that the REG handle of the account does not hold too.\n"
 NOTHING = "There is nothing to convert: every user who has a role has a group.\n"
 PORTFOLIO_ROLES = {"registrar", "registrant", "proxy", "name_server_management"}
 
@@ -192,182 +186,6 @@ async def test_user_of(owner: Any) -> None:
     assert await user_of(owner, "DONE") == User("DONE", account=OTHER, linked=False, group=Group.ACCOUNTING)
     assert await user_of(owner, "LINKED") == User("LINKED", account=ACCOUNT, linked=True, group=None)
     assert await user_of(owner, "NOBODY") is None
-
-
-def first_lines(form: str, environ: dict[str, str], number: int) -> list[str]:
-    """The first lines of `affected`, whose reader then goes; nothing else may be said."""
-    with subprocess.Popen(
-        [WHOISD, "portal", "affected", "--format", form],
-        env=environment(environ), stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8",
-    ) as process:  # fmt: skip
-        assert process.stdout
-        assert process.stderr
-        lines = [*islice(process.stdout, number)]
-        process.stdout.close()
-        assert process.stderr.read() == ""
-        assert process.wait(60) in (0, 1)
-    return lines
-
-
-# --- affected ----------------------------------------------------------------------------------------------------
-
-
-async def add_links(owner: Any) -> None:
-    """Linked users of three accounts, and one who is not linked any more, with roles on objects."""
-    await add_user(owner, "LINK-1", linked=True)
-    await add_user(owner, "LINK-2", linked=True)
-    await add_user(owner, "LINK-3", account=OTHER, linked=True)
-    await add_user(owner, "LINK-4", account=THIRD, linked=True)
-    await add_user(owner, "PLAIN")
-    await link(owner, "LINK-1", "domain:q-beta.dk", "proxy", "billing_contact")
-    await link(owner, "LINK-1", f"registrant:{FOREIGN}", "registrant")
-    await link(owner, "LINK-2", "domain:q-beta.dk", "proxy")
-    await link(owner, "LINK-3", "domain:xn--q-r-zla.dk", "name_server_management")
-    await link(owner, "LINK-4", "host:ns1.q-beta.dk", "name_server_management")
-    await link(owner, "PLAIN", "domain:q-dansk.dk", "proxy")
-
-
-TABLE = f"""\
-REG-1  Første Registrator A/S
-User     Object              Roles
-───────────────────────────────────────────────────
-LINK-1   domain:q-beta.dk    billing_contact, proxy
-LINK-1   registrant:{FOREIGN}   registrant
-LINK-2   domain:q-beta.dk    proxy
-REG-2  Anden Registrator [red]
-User     Object                  Roles
-───────────────────────────────────────────────────────
-LINK-3   domain:xn--q-r-zla.dk   name_server_management
-REG-3  =Tredje()
-User     Object               Roles
-────────────────────────────────────────────────────
-LINK-4   host:ns1.q-beta.dk   name_server_management
-`whoisd portal take-over ACCOUNT OBJECT` gives the roles on an object to the REG handle.
-"""
-
-
-async def test_affected(registry: Database, owner: Any) -> None:
-    """A table for each account: its linked users, their objects, and the roles that the REG handle does not hold."""
-    await add_links(owner)
-    before = await state(owner)
-    status, said, wrong = ran(registry, "affected")
-    assert (status, wrong) == (0, "")
-    assert [line.rstrip() for line in said.splitlines()] == TABLE.splitlines()
-    assert await state(owner) == before
-
-
-async def test_a_long_object_stays_whole(registry: Database, owner: Any) -> None:
-    """Where it is not a terminal that reads, a name as long as names may be is in one piece."""
-    host = ".".join(["x" * 63] * 3 + ["y" * 58, "dk"])
-    await add_user(owner, "LINK-1", linked=True)
-    await owner.execute("INSERT INTO registry.host (name) VALUES ($1)", host)
-    await link(owner, "LINK-1", f"host:{host}", "name_server_management")
-    assert f"host:{host}   name_server_management\n" in ran(registry, "affected")[1]
-
-
-async def test_affected_as_csv(registry: Database, owner: Any) -> None:
-    """As CSV it is one row for each user and object, under a heading, and holds no formula for a spreadsheet to run."""
-    await add_links(owner)
-    status, said, wrong = ran(registry, "affected", "--format", "csv")
-    assert (status, wrong) == (0, "")
-    assert said == (
-        "account,account_name,user,object,roles\n"
-        "REG-1,Første Registrator A/S,LINK-1,domain:q-beta.dk,billing_contact proxy\n"
-        f"REG-1,Første Registrator A/S,LINK-1,registrant:{FOREIGN},registrant\n"
-        "REG-1,Første Registrator A/S,LINK-2,domain:q-beta.dk,proxy\n"
-        "REG-2,Anden Registrator [red],LINK-3,domain:xn--q-r-zla.dk,name_server_management\n"
-        "REG-3,'=Tredje(),LINK-4,host:ns1.q-beta.dk,name_server_management\n"
-    )
-
-
-async def test_affected_as_csv_in_any_locale(registry: Database, owner: Any) -> None:
-    """CSV is UTF-8 whatever the terminal's charset, and a name with a comma and quotes is still one cell."""
-    await add_links(owner)
-    await owner.execute("""UPDATE registry.registrar SET name = 'Łódź, "æ"' WHERE handle = 'REG-1'""")
-    ascii_alone = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-    said = "".join(first_lines("csv", settings(registry) | ascii_alone, 100))
-    assert [*csv.reader(StringIO(said))][1][1] == 'Łódź, "æ"'
-
-
-@pytest.mark.parametrize("form", ["table", "csv"])
-async def test_affected_of_one_account(registry: Database, owner: Any, form: str) -> None:
-    """With an account, in any case, nobody else is listed; without affected users that is said."""
-    await add_links(owner)
-    said = ran(registry, "affected", "--account", "reg-2", "--format", form)[1]
-    assert ("LINK-3" in said, "LINK-1" in said, "LINK-4" in said) == (True, False, False)
-    await owner.execute("DELETE FROM portal.object_role WHERE holder = 'LINK-3'")
-    expected = ("", NOBODY) if form == "csv" else (NOBODY, "")
-    said, wrong = ran(registry, "affected", "--account", OTHER, "--format", form)[1:]
-    assert (said.removeprefix("account,account_name,user,object,roles\n"), wrong) == expected
-
-
-async def test_affected_of_no_account(registry: Database) -> None:
-    """An account that is not there is named, with exit status 1."""
-    said = "whoisd: REG-9: there is no registrar account of this handle\n"
-    assert ran(registry, "affected", "--account", "REG-9") == (1, "", said)
-
-
-async def test_affected_of_nobody(registry: Database) -> None:
-    """Where nobody loses anything that is said."""
-    assert ran(registry, "affected") == (0, NOBODY, "")
-
-
-async def test_not_affected_when_the_account_holds_the_role(owner: Any) -> None:
-    """What the REG handle of the user's own account holds is not lost; the same role of another's or on another's is."""
-    await add_links(owner)
-    take = "INSERT INTO portal.taken_over_role (account, object, role) VALUES ($1, $2, $3)"
-    await owner.execute(take, ACCOUNT, "domain:q-beta.dk", "proxy")
-    await owner.execute(take, THIRD, "domain:xn--q-r-zla.dk", "name_server_management")
-    await owner.execute(take, OTHER, "domain:q-dansk.dk", "name_server_management")
-    assert [(row.user, row.object, [*row.roles]) async for row in affected(owner, None)] == [
-        ("LINK-1", "domain:q-beta.dk", ["billing_contact"]),
-        ("LINK-1", f"registrant:{FOREIGN}", ["registrant"]),
-        ("LINK-3", "domain:xn--q-r-zla.dk", ["name_server_management"]),
-        ("LINK-4", "host:ns1.q-beta.dk", ["name_server_management"]),
-    ]
-
-
-async def add_many(owner: Any, number: int) -> None:
-    await add_user(owner, "LINK-1", linked=True)
-    await owner.execute(
-        "INSERT INTO registry.host (name) SELECT format('h%s.q.example', n) FROM generate_series(1, $1) AS n", number
-    )
-    await owner.execute(
-        "INSERT INTO portal.object_role (holder, object, role)"
-        " SELECT 'LINK-1', 'host:' || name, 'proxy' FROM registry.host WHERE name LIKE '%.q.example'"
-    )
-
-
-async def test_affected_in_bounded_memory(owner: Any) -> None:
-    """However many objects there are, a few hundred of them are in memory at once."""
-    await add_many(owner, 20_000)
-    tracemalloc.start()
-    try:
-        number = sum([1 async for _ in affected(owner, None)])
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert number == 20_000
-    assert peak < 2_000_000
-
-
-async def test_a_long_table_is_continued(
-    owner: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """A table has an end, and is continued in another under the same account."""
-    monkeypatch.setattr(cli_portal, "LARGEST_TABLE", 10)
-    await add_many(owner, 25)
-    await cli_portal._affected(owner, None, "table")
-    said = capsys.readouterr().out
-    assert said.count("REG-1  Første Registrator A/S\n") == said.count("Roles") == 3
-    assert said.count("host:h") == 25
-
-
-@pytest.mark.parametrize("form", ["table", "csv"])
-async def test_affected_for_a_reader_who_has_enough(registry: Database, owner: Any, form: str) -> None:
-    """A reader who goes, as `head` does, is no fault: nothing is said about it."""
-    await add_many(owner, 20_000)
-    assert len(first_lines(form, settings(registry), 1)) == 1
 
 
 # --- take-over ---------------------------------------------------------------------------------------------------
