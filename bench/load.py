@@ -125,7 +125,8 @@ def main() -> None:
         # In a process of its own: what this one has had counts as the peak of whatever it starts.
         ours, size, *zips = subprocess.check_output(make_cvr, text=True).split()  # noqa: S603 - ours
         what = f"cvr update, {asked.companies:,} companies in {size} MB, {int(ours):,} of them registrants'"
-        print(f"| {what} | {watched(service, names, [WHOISD, 'cvr', 'update', *zips], settings)} |", flush=True)
+        update: list[str | Path] = [WHOISD, "cvr", "update", "--max-newly-shown", "1000000", *zips]
+        print(f"| {what} | {watched(service, names, update, settings)} |", flush=True)
         report = run([WHOISD, "report", "disclosure"], settings)
         print(f"| report disclosure | {report.seconds:.1f} s | {report.cpu:.1f} s | {report.peak:.0f} MiB | | |")
 

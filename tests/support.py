@@ -9,7 +9,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import urllib.error
 import urllib.request
@@ -216,31 +215,35 @@ class Service(AbstractContextManager["Service"]):
     def __enter__(self) -> Self:
         self._folder = tempfile.TemporaryDirectory()
         self._settings.setdefault("WHOISD_LIMITS__FILE", f"{self._folder.name}/sources")
-        self.process = subprocess.Popen(
-            self.command, env=environment(self._settings), stderr=subprocess.PIPE, pass_fds=self.pass_fds
-        )
-        self._written: list[bytes] = []
-        self._reader = threading.Thread(target=self._read)  # a pipe that nobody reads would stop the server
-        self._reader.start()
+        self._log = Path(self._folder.name, "log")
+        self._log.touch()
+        self._all_of_log = b""
+        self._start()
         self.port = int(self.wait_for_event("server.listening")["port"])
         self.wait_for_event(self.awaits)
         return self
 
     def __exit__(self, *_: object) -> None:
         try:
-            end(self.process)
+            self._end()
         finally:
-            self._reader.join()
+            self._all_of_log = self._log.read_bytes()
             self._folder.cleanup()
 
-    def _read(self) -> None:
-        assert self.process.stderr
-        with self.process.stderr as stderr:
-            self._written.extend(stderr)
+    def _start(self) -> None:
+        """Start the process. Its log is a file, for a pipe that is read too slowly costs lines of it."""
+        with self._log.open("ab") as stderr:
+            self.process = subprocess.Popen(
+                self.command, env=environment(self._settings), stderr=stderr, pass_fds=self.pass_fds
+            )
+
+    def _end(self) -> None:
+        end(self.process)
 
     def log(self) -> str:
-        """Everything that the process has written so far."""
-        return b"".join(self._written).decode()
+        """All whole lines that the process has written so far."""
+        written = self._all_of_log or self._log.read_bytes()
+        return written.rpartition(b"\n")[0].decode()
 
     def events(self, name: str = "") -> list[dict[str, Any]]:
         """The log's events so far whose names begin so; a line that is no JSON fails the test."""

@@ -121,11 +121,11 @@ def test_reload_during_the_start(sandbox_database: Database, tmp_path: Path, aft
     """SIGHUP while the server starts, from its first line on, does not end it: it is done as soon as it can be."""
 
     class Hasty(Service):
-        def _read(self) -> None:
+        def _start(self) -> None:
+            super()._start()
             until(lambda: holds_back(self.process.pid, signal.SIGHUP))
             time.sleep(after)
             self.process.send_signal(signal.SIGHUP)
-            super()._read()
 
     file = tmp_path / "whoisd.toml"
     file.touch()

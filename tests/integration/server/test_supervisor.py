@@ -561,18 +561,24 @@ class _Unread(Service):
         self.reading.set()
         self.gone = False
 
+    def _start(self) -> None:
+        self.process = subprocess.Popen(self.command, env=environment(self._settings), stderr=subprocess.PIPE)
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
     def _read(self) -> None:
         assert self.process.stderr
-        with self.process.stderr as stderr:
+        with self.process.stderr as stderr, self._log.open("ab", buffering=0) as read:
             for line in stderr:
-                self._written.append(line)
+                read.write(line)
                 if self.gone:
                     return
                 self.reading.wait()
 
-    def __exit__(self, *error: Any) -> None:  # noqa: PYI036 - as the base class has them
+    def _end(self) -> None:
         self.reading.set()
-        super().__exit__(*error)
+        super()._end()
+        self._reader.join()
 
 
 # --- the log ---------------------------------------------------------------------------------------------------------
