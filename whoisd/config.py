@@ -663,7 +663,7 @@ def _fault(path: str, fault: Mapping[str, Any]) -> str:
     missing = fault["type"] == "missing"
     how = "" if place[0] in _LISTS else f"; set it there or in the environment as {_variable(place)}"
     what = {
-        "extra_forbidden": "not a setting; the README lists them all",
+        "extra_forbidden": "not a setting; docs/configuration.md lists them all",
         "tuple_type": f"must be a list; a section of it is written with two brackets, [[{place[0]}]]"
         if len(place) == 1
         else "must be a list",

@@ -238,9 +238,9 @@ def test_file_beyond_ascii(file: Path) -> None:
     ("text", "fault"),
     [
         ("[database]\n", "database.dsn: required; set it there or in the environment as WHOISD_DATABASE__DSN"),
-        (GOOD + "dedline = 1\n", "database.dedline: not a setting; the README lists them all"),
-        (GOOD + "[sever]\ngrace = 1\n", "sever: not a setting; the README lists them all"),
-        ("grace = 1\n" + GOOD, "grace: not a setting; the README lists them all"),
+        (GOOD + "dedline = 1\n", "database.dedline: not a setting; docs/configuration.md lists them all"),
+        (GOOD + "[sever]\ngrace = 1\n", "sever: not a setting; docs/configuration.md lists them all"),
+        ("grace = 1\n" + GOOD, "grace: not a setting; docs/configuration.md lists them all"),
         ("[database]\ndsn = 'mysql://reader:hunter2@db/whois'\n", "database.dsn: must begin with postgresql://"),
         (GOOD + "owner_dsn = 'hunter2'\n", "database.owner_dsn: must begin with postgresql://"),
         (GOOD + "deadline = 0.05\n", "database.deadline: Input should be greater than or equal to 0.1"),
@@ -297,7 +297,7 @@ def test_wrong_types_in_the_file(file: Path, text: str, key: str) -> None:
 @pytest.mark.parametrize(
     ("variable", "text", "fault"),
     [
-        ("WHOISD_DATABASE__DEDLINE", "1", "database.dedline: not a setting; the README lists them all"),
+        ("WHOISD_DATABASE__DEDLINE", "1", "database.dedline: not a setting; docs/configuration.md lists them all"),
         ("WHOISD_SEVER__GRACE", "1", f"not a setting; sections are {SECTIONS}"),
         ("WHOISD_DSN", DSN, f"not a setting; sections are {SECTIONS}"),
         ("WHOISD_DATABASE__DEADLINE", "61", "database.deadline: Input should be less than or equal to 60"),
@@ -362,9 +362,9 @@ def test_unreadable_variables_are_named_alone(monkeypatch: pytest.MonkeyPatch, f
 def test_names_add_no_line(monkeypatch: pytest.MonkeyPatch, file: Path) -> None:
     """A key or a variable whose name holds line ends, or is no text, is one fault in one line that can be written."""
     file.write_text(GOOD + '"a\\nb\\u001b" = 1\n')
-    assert faults(file) == [f"{file}: database.a?b?: not a setting; the README lists them all"]
+    assert faults(file) == [f"{file}: database.a?b?: not a setting; docs/configuration.md lists them all"]
     monkeypatch.setitem(os.environ, "WHOISD_SERVER__A\nB", "1")
-    assert faults(file)[0] == "WHOISD_SERVER__A?B: server.a?b: not a setting; the README lists them all"
+    assert faults(file)[0] == "WHOISD_SERVER__A?B: server.a?b: not a setting; docs/configuration.md lists them all"
     monkeypatch.setitem(os.environ, "WHOISD_A\nB\udcff", "1")
     assert faults(file) == [f"WHOISD_A?B?: not a setting; sections are {SECTIONS}"]
 
@@ -651,7 +651,7 @@ def test_most_in_limits(file: Path, key: str, most: int) -> None:
             "network.0.cidrs.0: must be written as IPv4, which its addresses count as",
         ),
         (CERT.replace("['192.0.2.0/28']", "'192.0.2.0/28'"), "network.0.cidrs: must be a list"),
-        (CERT + "colour = 'red'\n", "network.0.colour: not a setting; the README lists them all"),
+        (CERT + "colour = 'red'\n", "network.0.colour: not a setting; docs/configuration.md lists them all"),
         (CERT + "burst = 0\n", "network.0.burst: Input should be greater than or equal to 1"),
         (CERT + "connections = 0\n", "network.0.connections: Input should be greater than or equal to 1"),
         (CERT.replace("[[network]]", "[network]"), f"network: {SEVERAL}, [[network]]"),
@@ -710,7 +710,7 @@ def test_two_that_listen_anywhere(file: Path) -> None:
     [
         ("WHOISD_LIMITS__RATE", "fast", f"limits.rate: {A_RATE}"),
         ("WHOISD_LIMITS__RATE", "nan", f"limits.rate: {A_RATE}"),
-        ("WHOISD_LIMITS__RTE", "1", "limits.rte: not a setting; the README lists them all"),
+        ("WHOISD_LIMITS__RTE", "1", "limits.rte: not a setting; docs/configuration.md lists them all"),
         ("WHOISD_SERVER__WORKERS", "0", "server.workers: Input should be greater than or equal to 1"),
         (
             "WHOISD_NETWORK",

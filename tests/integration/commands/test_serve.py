@@ -26,7 +26,7 @@ def test_check_bad(tmp_path: Path) -> None:
     status, said, faults = ended(run_whoisd("check", "--config", config))
     assert (status, said) == (2, "")
     assert faults.splitlines() == [
-        f"whoisd: {config}: database.dedline: not a setting; the README lists them all",
+        f"whoisd: {config}: database.dedline: not a setting; docs/configuration.md lists them all",
         f"whoisd: {config}: answer.terms: must not hold 'free', which client libraries take for an unregistered name",
     ]
 
