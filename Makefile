@@ -33,8 +33,8 @@ $(CLIENTS): tests/clients/package.json tests/clients/package-lock.json
 sandbox: install # a server over a small registry, with a PostgreSQL of its own; HOST=, PORT=, ARGS=
 	@$(BIN)/whoisd sandbox --host $(HOST) --port $(PORT) $(ARGS)
 
-screenshots: install clients # a picture of each view of the page, wide and narrow, light and dark, into .screenshots/
-	$(BIN)/pytest tests/integration/test_page.py --screenshots .screenshots
+screenshots: install clients # a picture of each view of the pages, wide and narrow, light and dark, into .screenshots/
+	$(BIN)/pytest tests/integration/test_page.py tests/integration/test_report_page.py --screenshots .screenshots
 
 # What an answer costs, against the floor; some seven minutes, and five more the first time, which makes the registries.
 bench: install # what an answer costs, against a floor in C; seven minutes

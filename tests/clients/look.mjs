@@ -1,7 +1,8 @@
 // Looks at the page in Chromium, as people do, and says what it finds.
 //
 // Takes {chromium, scenes: [{name, url, language}], form, folder}: each scene is looked at wide and narrow, light and dark; with
-// a folder, a picture of each goes there. Prints {views: [...], typed: {...}}. axe-core judges whether everybody can use it.
+// a folder, a picture of each goes there. Where there is a form a name is typed into it, else each scene is printed. Says
+// {views: [...], prints: [...], typed: {...}}. axe-core judges whether everybody can use it.
 import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { chromium } from "playwright-core";
@@ -47,6 +48,28 @@ async function look(browser, { name, url, language }, width, colorScheme, folder
   return { name, width, colorScheme, status: answer.status(), requests, complaints, ...found };
 }
 
+// What comes out of a printer, of a browser that is set to dark: the colours, whether it is wider than the paper, and the PDF.
+async function print(browser, { name, url, language }, folder) {
+  const context = await browser.newContext({ colorScheme: "dark", locale: language, viewport: { width: 700, height: 990 } });
+  const page = await context.newPage();
+  await page.goto(url);
+  await page.emulateMedia({ media: "print" });
+  const found = await page.evaluate(() => {
+    const root = document.documentElement;
+    const fills = [...document.querySelectorAll("rect")].map((rect) => getComputedStyle(rect).fill);
+    return {
+      paper: getComputedStyle(document.body).backgroundColor,
+      ink: getComputedStyle(document.body).color,
+      fills: [...new Set(fills)],
+      overflow: root.scrollWidth - root.clientWidth,
+    };
+  });
+  const pdf = await page.pdf({ format: "A4", ...(folder ? { path: `${folder}/${name}.pdf` } : {}) });
+  await context.close();
+  const pages = pdf.toString("latin1").match(/\/Type\s*\/Page\b/g) ?? [];
+  return { name, pages: pages.length, ...found };
+}
+
 // Asks as one does who has no mouse: the form has the focus, and Enter sends it; where each Tab leads is said too.
 async function type(browser, url, text) {
   const page = await browser.newPage({ locale: "en", javaScriptEnabled: false });
@@ -70,14 +93,19 @@ const { chromium: executablePath, scenes, form, text, folder } = JSON.parse(proc
 const browser = await chromium.launch({ executablePath, args: ["--no-sandbox", "--disable-dev-shm-usage"] });
 try {
   const views = [];
+  const prints = [];
   for (const scene of scenes) {
     for (const width of WIDTHS) {
       for (const scheme of SCHEMES) {
         views.push(await look(browser, scene, width, scheme, folder));
       }
     }
+    if (!form) {
+      prints.push(await print(browser, scene, folder));
+    }
   }
-  process.stdout.write(JSON.stringify({ views, typed: await type(browser, form, text) }));
+  const typed = form ? await type(browser, form, text) : null;
+  process.stdout.write(JSON.stringify({ views, prints, typed }));
 } finally {
   await browser.close();
 }

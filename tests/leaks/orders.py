@@ -106,9 +106,13 @@ def look(orders: Orders, people: Collection[Person], *, in_force: bool = True) -
         orders.give(
             Way.LOAD, "report", "disclosure", "--format", form, "--at", LATER if form == "csv" else "2025-01-01T00:00Z"
         )
+    page = ("report", "disclosure", "--format", "html", "--language")
+    for language in ("en", "da"):
+        orders.give(Way.LOAD, *page, language)
     before = orders.folder / "before.json"
     before.write_bytes(orders.give(Way.LOAD, "report", "disclosure", "--format", "json").said)
     orders.give(Way.LOAD, "report", "disclosure", "--changes-from", before)
+    orders.give(Way.LOAD, *page, "da", "--changes-from", before)
     for arguments in (("migrate",), ("check",), ("--help",), ("--version",)):
         orders.give(Way.LOAD, *arguments)
     orders.give(Way.LOAD, "bans", "list", status=(DONE, FAILED, MISUSED))  # whether or not there was a server
@@ -120,7 +124,8 @@ def misuse(orders: Orders, person: Person) -> None:
     mistaken = folder / "mistaken.json"
     for text in (orders.ear.registry.file(), line(record), json.dumps({"report": record["email"]}).encode()):
         mistaken.write_bytes(text)
-        orders.give(Way.LOAD, "report", "disclosure", "--changes-from", mistaken, status=FAILED)
+        for form in ("table", "html"):
+            orders.give(Way.LOAD, "report", "disclosure", "--format", form, "--changes-from", mistaken, status=FAILED)
     toml = folder / "mistaken.toml"
     for text in (orders.ear.registry.file(), *_mistaken_settings(record)):
         toml.write_bytes(text)
@@ -367,6 +372,7 @@ def in_trouble(orders: Orders, person: Person) -> list[Callable[[], object]]:
         lambda: give(Way.EXPLAIN, "explain", person.domain(), status=either, known=domains),
         lambda: give(Way.REGISTRANT, "registrant", "show", handle, status=either, known={handle.lower()}),
         lambda: give(Way.LOAD, "report", "disclosure", "--format", "json", status=either),
+        lambda: give(Way.LOAD, "report", "disclosure", "--format", "html", status=either),
     ]
 
 

@@ -168,9 +168,13 @@ class Frame:
     typed: str = ""
 
 
+def packaged(name: str) -> str:
+    """Return the text of a file of the package, such as a template."""
+    return files("whoisd").joinpath(name).read_text(encoding="utf-8")
+
+
 def _environment() -> jinja2.Environment:
-    folder = files("whoisd").joinpath("answers/templates")
-    loader = jinja2.FunctionLoader(lambda name: folder.joinpath(name).read_text(encoding="utf-8"))
+    loader = jinja2.FunctionLoader(packaged)
     environment = jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
@@ -178,15 +182,21 @@ def _environment() -> jinja2.Environment:
     return environment
 
 
-_TEMPLATES: Final = _environment()
-_PAGE: Final = _TEMPLATES.get_template("page.html")
-STYLE: Final = files("whoisd").joinpath("answers/templates/page.css").read_text(encoding="utf-8")
+TEMPLATES: Final = _environment()
+_PAGE: Final = TEMPLATES.get_template("answers/templates/page.html")
+STYLE: Final = packaged("answers/templates/page.css")
+
+
+def style_source(style: str) -> str:
+    """Return what a Content-Security-Policy admits the one style sheet of a page by: its hash."""
+    return f"'sha256-{b64encode(sha256(style.encode()).digest()).decode()}'"
+
 
 # Nothing may be loaded, run, framed or sent elsewhere; the one style sheet is in the page, and known by its hash.
 POLICY: Final = "; ".join(
     (
         "default-src 'none'",
-        f"style-src 'sha256-{b64encode(sha256(STYLE.encode()).digest()).decode()}'",
+        f"style-src {style_source(STYLE)}",
         "img-src data:",
         "form-action 'self'",
         "base-uri 'none'",

@@ -17,6 +17,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from whoisd.answers.page import Language
 from whoisd.answers.wire import Charset
 from whoisd.commands.terminal import command, config_option, file_path
 from whoisd.config import Settings, load_settings
@@ -24,6 +25,7 @@ from whoisd.errors import ReportError
 from whoisd.registry.census import tally
 from whoisd.registry.progress import Progress
 from whoisd.registry.report import EMAILS, LARGEST, REASONS, SUBJECTS, Report, figures, from_json, moment, to_csv, to_json
+from whoisd.registry.report_page import to_html
 
 WIDTH: Final = 80  # of the table, on a terminal of any width: a figure is never cut off
 
@@ -59,24 +61,35 @@ def report_commands() -> None:
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["table", "csv", "json"]),
+    type=click.Choice(["table", "csv", "json", "html"]),
     default="table",
     show_default=True,
-    help="How to print it.",
+    help="How to print it; html is one page with bars and the rules in words, for a browser or a printer.",
 )
+@click.option(
+    "--language", type=click.Choice([language.value for language in Language]),
+    help="Language of the page.  [default: en]",
+)  # fmt: skip
 @command
-def disclosure(file: Path | None, at: datetime | None, charset: str, earlier: Path | None, form: str) -> None:
+def disclosure(  # noqa: PLR0913, PLR0917 - what is counted, and how it is printed
+    file: Path | None, at: datetime | None, charset: str, earlier: Path | None, form: str, language: str | None
+) -> None:
     """Count emails shown and withheld, by reason.
 
     Counts registrants and domains: a domain by what its answer with --show-handles says of the email, a registrant by
     what the answer for an active domain of theirs would say. The data are always today's; --at counts them by the rules
     as they are at that moment, before their entry into force or after. Prints counts, and no value of a registrant.
     """
+    if language and form != "html":
+        raise ReportError("--language is of the page: add --format html")
     settings = load_settings(file)
     before = _read(earlier, Charset(charset)) if earlier else None
     report = asyncio.run(_report(settings, Charset(charset), at))
     if form == "table":
         _print_table(report, before)
+    elif form == "html":
+        page = to_html(report, before, Language(language or Language.ENGLISH), settings.answer.operator)
+        click.echo(page.encode())  # in UTF-8, as it says, whatever the locale
     else:
         click.echo((to_csv if form == "csv" else to_json)(report, before), nl=False)
 
@@ -105,7 +118,7 @@ async def _report(settings: Settings, charset: Charset, at: datetime | None) -> 
     progress = Progress()
     progress.begin("connecting")
     async with progress if sys.stderr.isatty() else nullcontext():
-        counts = await tally(settings.database.hosts, charset, progress, settings.policy.conditions(at, fresh=True))
+        age, counts = await tally(settings.database.hosts, charset, progress, settings.policy.conditions(at, fresh=True))
     return Report(
         report="disclosure",
         format=1,
@@ -117,6 +130,7 @@ async def _report(settings: Settings, charset: Charset, at: datetime | None) -> 
         charset=charset,
         registrants=counts["registrants"],
         domains=counts["domains"],
+        data_age=None if age is None else round(age, 1),
     )
 
 
@@ -143,12 +157,18 @@ def _head(report: Report, before: Report | None) -> str:
     text = (
         f"Emails as answered at {report.at.isoformat()} to: --charset={report.charset} --show-handles NAME\n"
         f"The rules on emails are {force} {report.in_force_from.isoformat()}\n"
-        f"Data of {report.made_at.isoformat()}\n"
+        f"Data of {report.made_at.isoformat()}, {_age(report.data_age)}\n"
     )
+    if report.is_too_old:
+        text += "That is older than database.max_age allows: emails are withheld\n"
     if before:
         rules = "in force" if before.in_force else "not yet in force"
         text += f"Changes from: at {before.at.isoformat()}, rules {rules}, data of {before.made_at.isoformat()}\n"
     return text
+
+
+def _age(seconds: float | None) -> str:
+    return "of an age that is not known" if seconds is None else f"{seconds:,.0f} s old"
 
 
 def _lines(report: Report, before: Report | None) -> Iterator[tuple[str, str, list[str]]]:

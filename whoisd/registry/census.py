@@ -8,7 +8,7 @@ time. Registrants and domains that were counted are not kept.
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 import asyncpg
 
@@ -26,6 +26,14 @@ from whoisd.registry.progress import Progress
 from whoisd.registry.report import Counts, Subject, counts_of
 
 Publish = Callable[[DomainStatus, Registrant], PublicRegistrant | Withheld]
+
+
+class Tally(NamedTuple):
+    """What was counted, and how old the data was, in seconds; None where the database cannot tell."""
+
+    age: float | None
+    counts: dict[Subject, Counts]
+
 
 CHUNK: Final = 5000  # rows held at a time
 
@@ -63,8 +71,8 @@ _SETTINGS: Final = {
 }
 
 
-async def tally(dsn: Dsn, charset: Charset, progress: Progress, conditions: Conditions) -> dict[Subject, Counts]:
-    """Count the emails that answers in this charset show or withhold, by the data as it is now.
+async def tally(dsn: Dsn, charset: Charset, progress: Progress, conditions: Conditions) -> Tally:
+    """Count the emails that answers in this charset show or withhold, by the data as it is now and as old as it is.
 
     Raises `WhoisdError` when no database is to be had or it ends the work, and `ContractError` when there is a row that the
     server could not answer by: then there is no count, rather than a wrong one.
@@ -72,10 +80,10 @@ async def tally(dsn: Dsn, charset: Charset, progress: Progress, conditions: Cond
     connection = await connect_to_any(dsn, "database.dsn", _SETTINGS)
     on_standby = is_standby(connection.get_settings())
     try:
-        if conditions.max_age is not None:
-            conditions = conditions.for_age(await data_age(connection))
+        age = await data_age(connection)
+        conditions = conditions.for_age(age)
         publish = partial(publish_registrant, show_handles=True, conditions=conditions, charset=charset)
-        return await _tally(connection, publish, progress)
+        return Tally(age, await _tally(connection, publish, progress))
     except asyncpg.SerializationError as error:
         raise _ended(error, on_standby=True) from None
     except GONE as error:

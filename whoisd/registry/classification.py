@@ -23,6 +23,7 @@ from whoisd.answers.response import STATUS, UNPRINTABLE
 from whoisd.answers.wire import Charset
 from whoisd.database.audit import record
 from whoisd.database.connect import Connection
+from whoisd.database.heartbeat import data_age
 from whoisd.database.transaction import changing
 from whoisd.database.views import registrant_of
 from whoisd.errors import RegistrantError, RegistrantFault
@@ -252,6 +253,7 @@ async def show(
     """
     async with connection.transaction(isolation="repeatable_read", readonly=True):
         row = await _read(connection, handle)
+        conditions = conditions.for_age(await data_age(connection))
         standing = await standing_of(connection, handle, conditions)
         explained = explain_registrant(
             registrant_of(row), now=now, in_force_from=in_force_from, conditions=conditions, charset=Charset.UTF_8
@@ -311,6 +313,7 @@ async def standing_of(connection: Connection, handle: str, conditions: Condition
     """Return how a registrant is classified now, or raise `RegistrantError` where there is none."""
     row = await _read(connection, handle)
     decisions = await connection.fetch(_DECISIONS, handle)
+    conditions = conditions.for_age(await data_age(connection))
     registrant = registrant_of(row)
     section = publish_registrant(
         DomainStatus.ACTIVE, registrant, show_handles=True, conditions=conditions, charset=Charset.UTF_8

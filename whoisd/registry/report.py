@@ -1,8 +1,8 @@
 """How many emails are shown and withheld, and why: a report of counts, its written forms, and what is between two reports.
 
-Knows neither the database nor a terminal: `tally` counts, `cli_report` prints. A report holds counts and moments, and no
-value of a registrant. Its JSON form, by which it is kept and compared with a later one, has the fields of `Report`, sorted.
-In a comparison each count is `{"before": ..., "now": ..., "change": ...}`, and so it is no report to compare with.
+Knows neither the database nor a terminal: `census` counts, `commands.report` prints. A report holds counts and moments, and
+no value of a registrant. Its JSON form, by which it is kept and compared with a later one, has the fields of `Report`,
+sorted. In a comparison each count is `{"before": ..., "now": ..., "change": ...}`, and so it is no report to compare with.
 """
 
 import csv
@@ -14,7 +14,7 @@ from datetime import datetime
 from io import StringIO
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, ConfigDict, NonNegativeInt, StringConstraints, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Field, NonNegativeInt, StringConstraints, TypeAdapter, ValidationError
 
 from whoisd.answers.disclosure import RULES, Reason, Verdict
 from whoisd.answers.wire import Charset
@@ -78,7 +78,11 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What was counted, when it was made (of the data as it was then), and at which moment's rules. Moments are aware."""
+    """What was counted, when it was made (of the data as it was then), and at which moment's rules. Moments are aware.
+
+    `data_age` is how many seconds older than `made_at` the data was; None where that is not known, as of reports made before
+    it was kept.
+    """
 
     __pydantic_config__ = _STRICT
 
@@ -92,6 +96,12 @@ class Report:
     charset: Charset
     registrants: Counts
     domains: Counts
+    data_age: Annotated[float, Field(allow_inf_nan=False)] | None = None
+
+    @property
+    def is_too_old(self) -> bool:
+        """Whether emails were withheld because the data was older than `database.max_age` allows."""
+        return self.registrants.withheld.get(Reason.DATA_TOO_OLD, 0) > 0
 
 
 # --- Counting ----------------------------------------------------------------------------------------------------
@@ -140,7 +150,14 @@ def to_csv(report: Report, before: Report | None = None) -> str:
 # --- JSON --------------------------------------------------------------------------------------------------------
 
 _JSON: Final = TypeAdapter(Report)
-_OF_EACH: Final = ("version", "made_at", "at", "in_force_from", "in_force")  # what a comparison says of both reports
+_OF_EACH: Final = (
+    "version",
+    "made_at",
+    "at",
+    "in_force_from",
+    "in_force",
+    "data_age",
+)  # what a comparison says of both reports
 
 
 def to_json(report: Report, before: Report | None = None) -> str:
@@ -204,6 +221,8 @@ _WORDS: Final[Mapping[str, str]] = {
     "bool_type": "must be true or false",
     "dataclass_type": "must be an object",
     "dict_type": "must be an object",
+    "float_type": "must be a number of seconds, or null",
+    "finite_number": "must be a number of seconds, or null",
     "int_type": "must be a whole number, 0 or more",
     "greater_than_equal": "must be a whole number, 0 or more",
 }

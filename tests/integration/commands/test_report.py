@@ -221,6 +221,29 @@ async def test_the_figures_are_of_today(database: Database) -> None:
     assert before - now == Counter({("withheld", "sole_proprietorship"): 1})
 
 
+# An hour ago, as though a heartbeat had been written and none since.
+HOUR_AGO = "INSERT INTO registry.heartbeat (at, branch) VALUES (clock_timestamp() - interval '1 hour', 'of the test')"
+
+
+async def test_age_of_the_data(database: Database) -> None:
+    """A report says how old its data is, and counts what a server with the same `database.max_age` answers."""
+    await database.execute(HOUR_AGO)
+    found = json.loads(printed(database.reader, "--format", "json"))
+    assert 3600 <= found["data_age"] < 7200
+    assert found["registrants"]["shown"]["locked_to_cvr"] > 0
+    held_to = {"WHOISD_DATABASE__DSN": database.reader, "WHOISD_DATABASE__MAX_AGE": "300"}
+    for form, told in (
+        ("table", " s old\nThat is older than database.max_age allows: emails are withheld\n"),
+        ("html", "older than the operator allows"),
+    ):
+        status, said, wrong = ended(run_here("report", "disclosure", "--format", form, settings=held_to))
+        assert (status, wrong) == (0, "")
+        assert told in said
+    counts = json.loads(run_here("report", "disclosure", "--format", "json", settings=held_to).stdout)["registrants"]
+    assert sum(counts["shown"].values()) == 0
+    assert counts["withheld"]["data_too_old"] > 0
+
+
 # --- the forms ---------------------------------------------------------------------------------------------------
 
 
@@ -231,7 +254,7 @@ def test_table(sandbox_database: Database) -> None:
         f"Emails as answered at {IN_FORCE} to: --charset=utf-8 --show-handles NAME",
         f"The rules on emails are in force since {IN_FORCE}",
     ]
-    assert re.fullmatch(r"Data of \d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00", lines[2])
+    assert re.fullmatch(r"Data of \d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00, 0 s old", lines[2])
     assert [line.split()[0] for line in lines[4:-1]] == [
         *("Email", "Shown", *REASONS["domains", "shown"]),
         *("Withheld", *REASONS["domains", "withheld"], "All"),
@@ -270,9 +293,15 @@ def test_json_says_how_it_was_made(sandbox_database: Database) -> None:
     assert first["in_force_from"] == IN_FORCE
 
 
+def test_language_is_of_the_page() -> None:
+    """A language for a form that has none is refused, before anything is counted."""
+    assert ended(report(NOWHERE, "--language", "da")) == (1, "", "whoisd: --language is of the page: add --format html\n")
+
+
 def test_no_value_of_a_registrant_is_in_a_report(sandbox_database: Database) -> None:
     """No form of the report has anything of a registrant in it."""
-    said = "".join(printed(sandbox_database.reader, "--format", form) for form in ("table", "csv", "json"))
+    said = "".join(printed(sandbox_database.reader, "--format", form) for form in ("table", "csv", "json", "html"))
+    said = re.sub("<style>.*?</style>|sha256-[^']+", "", said, flags=re.DOTALL)
     assert "@" not in said
     assert "Berit" not in said
     assert not re.search("[0-9]{8}", said)

@@ -489,6 +489,21 @@ async def test_show(registry: Database, owner: Any) -> None:
     assert ran(registry, "show", FOREIGN.lower())[1].endswith(said[said.index("\nSole") :])
 
 
+async def test_data_that_is_too_old(registry: Database, owner: Any) -> None:
+    """Where the data is older than `database.max_age`, support and whoever decides is told what the server answers."""
+    await owner.execute("INSERT INTO registry.heartbeat (at, branch) VALUES (clock_timestamp() - interval '1 hour', 'x')")
+    held_to = settings(registry) | {"WHOISD_DATABASE__MAX_AGE": "300"}
+    with Service(registry.reader, {"WHOISD_DATABASE__MAX_AGE": "300"}) as service:
+        assert fields(service.ask(QUERY))["Email"] == ["DATA REDACTED"]
+    said = run_whoisd("registrant", "show", FOREIGN, settings=held_to).stdout
+    assert "withheld: data_too_old (rule 3 of " in said
+    order = ("registrant", "classify", FOREIGN, "--sole-proprietorship", "no", "--by", "staff:anna", "--evidence", EVIDENCE)
+    said = run_whoisd(*order, settings=held_to).stdout
+    assert "The email: withheld (data_too_old) -> withheld (data_too_old)\n" in said
+    said = run_whoisd("registrant", "show", FOREIGN, settings=settings(registry)).stdout
+    assert "shown: vat_registered" in said  # nobody holds the server to an age
+
+
 async def test_show_history(owner: Any) -> None:
     """Every decision by hand is told, with when, who, what and on which evidence; control characters of it are replaced.
 

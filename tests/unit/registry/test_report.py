@@ -1,6 +1,7 @@
 """The report: what it counts an answer as, its written forms, and which files it takes to compare with."""
 
 import json
+import math
 from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, timezone
@@ -80,6 +81,7 @@ def report(
         charset=Charset.UTF_8,
         registrants=counts_of("registrants", some if registrants is None else registrants),
         domains=counts_of("domains", some if domains is None else domains),
+        data_age=12.5,
     )
 
 
@@ -153,6 +155,7 @@ def test_json() -> None:
         "in_force_from": "2025-11-03T14:00:00+01:00",
         "in_force": True,
         "charset": "utf-8",
+        "data_age": 12.5,
     }
 
 
@@ -199,7 +202,7 @@ def test_json_of_changes() -> None:
     assert form["charset"] == "utf-8"
     assert (form["before"]["at"], form["before"]["in_force"]) == ("2025-11-03T13:59:59+01:00", False)
     assert (form["now"]["at"], form["now"]["in_force"]) == ("2026-10-01T12:00:00Z", True)
-    assert {*form["before"]} == {*form["now"]} == {"version", "made_at", "at", "in_force_from", "in_force"}
+    assert {*form["before"]} == {*form["now"]} == {"version", "made_at", "at", "in_force_from", "in_force", "data_age"}
 
 
 def test_a_reason_that_the_earlier_version_did_not_know() -> None:
@@ -208,6 +211,19 @@ def test_a_reason_that_the_earlier_version_did_not_know() -> None:
     assert figures(old)["domains", "withheld", Reason.INDIVIDUAL] == 0
     assert "domains,withheld,individual,1,0,1" in to_csv(report(), old)
     assert json.loads(to_json(report(), old))["domains"]["withheld"]["individual"]["change"] == 1
+
+
+def test_a_report_that_does_not_tell_the_age_of_its_data() -> None:
+    """A report that was made before the age was kept can be compared with; its age is not known, and so says a null."""
+    for text in (written(data_age=None), written(data_age=None)[:-1] + b', "data_age": null}'):
+        assert from_json(text).data_age is None
+        assert json.loads(to_json(report(), from_json(text)))["before"]["data_age"] is None
+
+
+def test_too_old() -> None:
+    """A report tells whether emails were withheld for the age of the data."""
+    assert not report().is_too_old
+    assert report(registrants={Verdict(False, Reason.DATA_TOO_OLD): 1}).is_too_old
 
 
 # --- files to compare with ---------------------------------------------------------------------------------------
@@ -237,6 +253,8 @@ def counts(**changes: Any) -> dict[str, Any]:
         ({"at": "2026-10-01T12:00:00"}, "at: must state its offset from UTC, as in 2025-11-03T14:00:00+01:00"),
         ({"in_force": "yes"}, "in_force: must be true or false"),
         ({"charset": "ascii"}, "charset: must be iso-8859-1 or utf-8"),
+        ({"data_age": PERSONAL}, "data_age: must be a number of seconds, or null"),
+        ({"data_age": math.nan}, "data_age: must be a number of seconds, or null"),
         ({"extra": 1}, "extra: is no key of a report"),
         ({PERSONAL: 1}, "?: is no key of a report"),
         ({"domains": [PERSONAL]}, "domains: must be an object"),
