@@ -38,7 +38,7 @@ from whoisd.errors import StoreError
 from whoisd.sandbox.postgres import Cluster
 
 WHOISD: Final = Path(sys.executable).with_name("whoisd")
-PATIENCE: Final = 20.0  # seconds that a test waits for what must come
+PATIENCE: Final = 60.0  # seconds that a test waits for what must come; none waits them where all is well
 NOWHERE: Final = "postgresql://whoisd_owner:hunter2@/whois?host=/nonexistent"  # a database that never answers
 
 
