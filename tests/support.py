@@ -345,6 +345,15 @@ def receive(client: socket.socket) -> bytes:
     return received
 
 
+def make_certificate(file: Path, name: str) -> None:
+    """Make a self-signed certificate for a name, such as `DNS:one.example`, with its key in the same file."""
+    key, certificate = f"{file}.key", f"{file}.crt"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
+    parts = ["-subj", f"/CN={name.partition(':')[2]}", "-addext", f"subjectAltName={name}"]
+    subprocess.run([*command, *parts, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    file.write_text(Path(certificate).read_text() + Path(key).read_text())
+
+
 _INHERIT: Final = """
 import fcntl, os, sys
 held = [fcntl.fcntl(int(number), fcntl.F_DUPFD, 100) for number in sys.argv[1].split(",")]

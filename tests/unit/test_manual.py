@@ -16,7 +16,7 @@ from support import PATIENCE, Database, Service, WebService, run_whoisd
 
 from whoisd.answers import wire
 from whoisd.answers.disclosure import RULES, Facts, Reason
-from whoisd.commands import probe
+from whoisd.commands import probing
 from whoisd.database import hosts, store
 from whoisd.database.views import DOMAIN
 from whoisd.errors import Outcome
@@ -143,7 +143,7 @@ def test_limits(rewrite: bool) -> None:
         ["pause before a process that keeps dying is started again", f"up to {fleet.LONGEST_PAUSE:g} s"],
         ["time for whoever asks for metrics to send the request and take the answer", f"{observer.PATIENCE:g} s"],
         ["requests for metrics at once; more are turned away", f"{observer.MOST_REQUESTS}"],
-        ["length of an answer that `probe` accepts", f"{probe.ANSWER_LIMIT // 2**20} MiB"],
+        ["length of an answer that `probe` accepts", f"{probing.ANSWER_LIMIT // 2**20} MiB"],
         ["names fetched from the database together", f"{store.LARGEST_BATCH}"],
         ["pause between tries to reach the database, in which queries fail at once", f"{hosts.RETRY_PAUSE:g} s"],
         ["pause between looks for a better database host than the one in use", f"{hosts.BETTER_PAUSE:g} s"],

@@ -60,6 +60,7 @@ TESTED_ELSEWHERE = {
     "answers/model.py": "values without behaviour, of which all tests make use",
     "commands/arguments.py": "integration/registry/test_classification.py: what is no handle, no name and no evidence",
     "commands/portal.py": "integration/registry/test_portal.py and test_affected.py type its commands",
+    "commands/probing.py": "integration/commands/test_probe.py and test_probe_rdap.py: what comes of each question",
     "commands/registrant.py": "integration/registry/test_classification.py and test_by_epp.py type its commands",
     "commands/sandbox.py": "integration/sandbox/test_sandbox.py",
     "commands/terminal.py": "integration/commands/test_cli.py: what all commands have in common",

@@ -7,17 +7,19 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from typing import Any, Final, Self
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from typing import Any, Final
 
 import click
 import pytest
 from click.testing import CliRunner
 from click.testing import Result as Ran
+from peers import Behaviour, Peer, answers, drips, floods, stalls
 from support import PATIENCE, Database, Service, environment
 
 import whoisd.commands.probe
+import whoisd.commands.probing
 from whoisd.answers import notices
 from whoisd.commands.probe import ANSWER_LIMIT, LARGEST_NUMBER, QUOTE_LIMIT, Result, Status, probe, probe_command
 from whoisd.errors import QueryFault
@@ -35,8 +37,6 @@ NUMBER: Final = r"-?[0-9]+(\.[0-9]+)?"
 MEASUREMENT: Final = rf"'?[a-z]+'?={NUMBER}(us|ms|s|%|B|KB|MB|TB|c)?(;({NUMBER})?){{0,4}}"
 LINE: Final = re.compile(rf"WHOIS (OK|WARNING|CRITICAL|UNKNOWN) - [^|\n]+( \| {MEASUREMENT}( {MEASUREMENT})*)?")
 
-Behaviour = Callable[[socket.socket], None]
-
 
 def has_ipv6() -> bool:
     """Whether this machine has ::1."""
@@ -46,68 +46,6 @@ def has_ipv6() -> bool:
 
 
 needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no ::1")
-
-
-class Peer(AbstractContextManager["Peer"]):
-    """A server on a free port, which reads a line from each connection and then behaves as it is told."""
-
-    def __init__(self, behave: Behaviour, *, host: str = "127.0.0.1") -> None:
-        self._behave = behave
-        self._listener = socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-        self.port = int(self._listener.getsockname()[1])
-        self.target = f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
-        self.lines: list[bytes] = []  # what was asked
-        self._thread = threading.Thread(target=self._serve)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        self._thread.join(PATIENCE)
-        assert not self._thread.is_alive()
-
-    def _serve(self) -> None:
-        with suppress(OSError):
-            while True:
-                connection, _ = self._listener.accept()
-                # A client that goes ends the behaviour; one that stays does not keep the test waiting.
-                with connection, suppress(OSError):
-                    connection.settimeout(PATIENCE)
-                    self.lines.append(connection.makefile("rb").readline())
-                    self._behave(connection)
-
-
-def answers(text: str | bytes, *, charset: str = "iso-8859-1", after: float = 0) -> Behaviour:
-    """Wait, send all of it, its lines ended by CRLF, and close."""
-    data = text if isinstance(text, bytes) else text.replace("\n", "\r\n").encode(charset)
-
-    def behave(connection: socket.socket) -> None:
-        time.sleep(after)
-        connection.sendall(data)
-
-    return behave
-
-
-def drips(connection: socket.socket) -> None:
-    """A byte now and then, for far longer than the client is to wait."""
-    for _ in range(100):
-        connection.sendall(b"#")
-        time.sleep(0.05)
-
-
-def floods(connection: socket.socket) -> None:
-    """Bytes as fast as they go, far more than the client is to take."""
-    for _ in range(100):
-        connection.sendall(b"# and so on\r\n" * 50_000)
-
-
-def stalls(connection: socket.socket) -> None:
-    """A part of an answer, and then nothing, until the client goes."""
-    connection.sendall(b"Domain:\r\n")
-    connection.recv(1)
 
 
 def resets(connection: socket.socket) -> None:
@@ -224,9 +162,9 @@ def test_too_slow(limits: dict[str, Any], verdict: tuple[Status, str]) -> None:
 def test_limit_belongs_to_the_slow(monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer that takes exactly as long as a limit is too slow; and the time that is shown is never rounded up to it."""
     with Peer(answers(FOUND)) as peer:
-        monkeypatch.setattr(whoisd.commands.probe._Deadline, "spent", lambda _deadline: 0.5)
+        monkeypatch.setattr(whoisd.commands.probing.Deadline, "spent", lambda _deadline: 0.5)
         assert ask(peer.target, warning=500).status is Status.WARNING
-        monkeypatch.setattr(whoisd.commands.probe._Deadline, "spent", lambda _deadline: 0.4999)
+        monkeypatch.setattr(whoisd.commands.probing.Deadline, "spent", lambda _deadline: 0.4999)
         result = ask(peer.target, warning=500)
     assert (result.status, "in 499 ms" in result.text, "time=499ms" in result.performance) == (Status.OK, True, True)
 

@@ -6,7 +6,6 @@ import re
 import signal
 import socket
 import ssl
-import subprocess
 import threading
 import time
 from collections import Counter
@@ -19,7 +18,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support import PATIENCE, Database, WebService, passing_on, receive, until, v1
+from support import PATIENCE, Database, WebService, make_certificate, passing_on, receive, until, v1
 
 from whoisd.server.http.connection import HEADERS_LIMIT
 
@@ -172,26 +171,10 @@ def test_proxy_header(sandbox_database: Database) -> None:
 # --- TLS ---------------------------------------------------------------------------------------------------------------
 
 
-def make_certificate(file: Path, name: str) -> None:
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
-    parts = [
-        "-subj",
-        f"/CN={name}",
-        "-addext",
-        f"subjectAltName=DNS:{name}",
-        "-keyout",
-        f"{file}.key",
-        "-out",
-        f"{file}.crt",
-    ]
-    subprocess.run([*command, *parts], check=True, capture_output=True)
-    file.write_text(Path(f"{file}.crt").read_text() + Path(f"{file}.key").read_text())
-
-
 def test_tls(sandbox_database: Database, tmp_path: Path) -> None:
     """TLS is by a certificate and key in a file, which a reload reads again; who speaks no TLS harms nobody."""
     file = tmp_path / "http.pem"
-    make_certificate(file, "one.example")
+    make_certificate(file, "DNS:one.example")
     config = tmp_path / "whoisd.toml"
     dsn = json.dumps(sandbox_database.reader)
     config.write_text(f"[database]\ndsn = {dsn}\n")
@@ -201,7 +184,7 @@ def test_tls(sandbox_database: Database, tmp_path: Path) -> None:
         with socket.create_connection(("127.0.0.1", web.http_port), PATIENCE) as plain:
             plain.sendall(GET)
             assert not receive_or_reset(plain).startswith(b"HTTP/1.1 200")
-        make_certificate(file, "two.example")
+        make_certificate(file, "DNS:two.example")
         web.process.send_signal(signal.SIGHUP)
         web.wait_for_event("server.ready", 2)
         until(lambda: name_of(web) == "two.example")
