@@ -39,6 +39,7 @@ MORE: Final = {
     "cvr": "[CVR's own data](registry-files.md#cvrs-own-data)",
     "registrant": "[Decisions by hand](registry-office.md#decisions-by-hand)",
     "portal": "[The registrar portal](registry-office.md#the-registrar-portal)",
+    "maintenance": "[Maintenance](registry-office.md#maintenance)",
     "report": "[Accounting for disclosure](disclosure.md#accounting-for-disclosure)",
 }
 

@@ -15,6 +15,7 @@
     ├── ReportError        a file is no report to compare with            the operator is told file, key and fault
     ├── AccessError        somebody may not do what they ask for          the operator is told the reason
     ├── RegistrantError    a registrant is not there, or not so to treat  the operator is told why, and what can be done
+    ├── MaintenanceError   a maintenance window, or what it left         the operator is told until when, and why
     ├── PortalError        an account or object is not to be had          the operator is told why, and what can be done
     └── SandboxError       the sandbox cannot start                       the user is told what to do
 
@@ -181,10 +182,23 @@ class PortalError(WhoisdError):
     """An account or object that is not at the registrar portal, or not to be taken over; nothing is changed."""
 
 
+class MaintenanceError(WhoisdError):
+    """Nothing may be written now, or a window not begun so; the message says until when and why.
+
+    `is_queue` is whether the window keeps orders about one object, `is_over` whether one is over whose orders come first.
+    """
+
+    def __init__(self, text: str, *, is_queue: bool = False, is_over: bool = False) -> None:
+        super().__init__(text)
+        self.is_queue = is_queue
+        self.is_over = is_over
+
+
 class EppCode(IntEnum):
     """The result codes of RFC 5730, section 3, that an EPP client may be told here."""
 
     COMPLETED = 1000
+    PENDING = 1001
     SYNTAX = 2001
     USE = 2002
     PARAMETER_MISSING = 2003

@@ -114,6 +114,7 @@ class Hunt:
         orders.update_badly(self.orders, self.people[0])
         orders.decide(self.orders, self._abroad, [self.people[0], self._protected])
         orders.decide_by_epp(self.orders, self._abroad, [self.people[0], self._protected])
+        orders.maintain(self.orders, self._abroad, [self.people[0], self._protected])
         orders.less_protected(self.orders, self._abroad, self._protected)
         orders.write_in_trouble(self.orders, self._database, self._abroad)
         trail = value(self._database, "SELECT string_agg(entry::text, ' ') FROM audit.entry")

@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -333,6 +334,31 @@ def sandbox_badly(orders: Orders) -> None:
     bad = orders.folder / "bad.jsonl"
     bad.write_bytes(b"".join(faults(orders.ear.registry.spare[0])))
     orders.give(Way.LOAD, "sandbox", "--port", "0", "--data", bad, status=FAILED)
+
+
+def maintain(orders: Orders, person: Person, others: Collection[Person]) -> None:
+    """Refuse and keep what writes in a window, with tokens in each value; carry out what can be, and tell of what cannot."""
+    until, fields = "2099-01-01T00:00Z", _fields(person)
+    email, begin = fields[Field.EMAIL], ("maintenance", "begin", "--until")
+    for text in (until, email):
+        orders.give(Way.LOAD, *begin, text, "--why", "nye diske", status=(FAILED, MISUSED))
+    soon = (datetime.now(UTC) + timedelta(hours=6)).isoformat()
+    orders.give(Way.LOAD, *begin, soon, "--why", f"{email}\t{email}", status=MISUSED)
+    for queue in ((), ("--queue",)):
+        orders.give(Way.LOAD, *begin, soon, "--why", "nye diske", *queue)
+        orders.give(Way.LOAD, "load", orders.folder / "registry.jsonl", status=FAILED)
+        orders.give(Way.PORTAL, "portal", "contacted", REGISTRAR, "--by", f"staff:{STAFF}", "--note", email, status=FAILED)
+        for it in (person, *others):
+            known, done = {it.handle.lower()}, DONE if queue else FAILED
+            by = ("registrant", "classify", it.handle, "--sole-proprietorship", "yes", "--by", f"staff:{STAFF}")
+            evidence = EVIDENCE if queue else ("--evidence", email)  # which is kept with what is queued
+            orders.give(Way.REGISTRANT, *by, *evidence, status=done, known=known)
+            sent = frame(it.handle, "true", fields)
+            epp = ("registrant", "classify", "--epp", "-", "--by", USER)
+            orders.give(Way.REGISTRANT, *epp, status=done, known=known, stdin=sent)
+    known = {it.handle.lower() for it in (person, *others)}
+    orders.give(Way.REGISTRANT, "maintenance", "show", known=known)
+    orders.give(Way.REGISTRANT, "maintenance", "end", status=FAILED, known=known)  # some are not abroad
 
 
 def less_protected(orders: Orders, person: Person, protected: Person) -> None:

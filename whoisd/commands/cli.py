@@ -21,6 +21,7 @@ _WHERE: Final = {
     "explain": "whoisd.commands.query:explain_command",
     "load": "whoisd.commands.load:load_command",
     "heartbeat": "whoisd.commands.load:heartbeat_command",
+    "maintenance": "whoisd.commands.maintenance:maintenance_commands",
     "migrate": "whoisd.commands.load:migrate_command",
     "portal": "whoisd.commands.portal:portal_commands",
     "probe": "whoisd.commands.probe:probe_command",

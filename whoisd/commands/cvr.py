@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from whoisd.commands.terminal import as_owner, command, config_option, tell
+from whoisd.commands.writing import as_writer
 from whoisd.database.connect import Connection
 from whoisd.registry.cvr.files import CvrFiles
 from whoisd.registry.cvr.update import Options, Report, update
@@ -45,7 +46,7 @@ def update_command(*, file: Path | None, max_newly_shown: int, dry_run: bool, da
         async with Progress() as progress:
             return await update(connection, files, options, progress)
 
-    report = asyncio.run(as_owner(file, work))
+    report = asyncio.run((as_owner if dry_run else as_writer)(file, work))
     for line in report.warnings:
         tell(f"warning: {line}", err=True)
     for line in (*_changes(report), *report.newly_shown.lines()):

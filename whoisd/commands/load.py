@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from whoisd.commands.terminal import as_owner, command, config_option, tell
+from whoisd.commands.writing import as_writer
 from whoisd.config import load_settings
 from whoisd.database.connect import Connection
 from whoisd.database.heartbeat import DEFAULT_GAP, beat
@@ -110,7 +111,7 @@ def load_command(  # noqa: PLR0913 - click's
         async with Progress() as progress:
             return await load(connection, files, options, progress)
 
-    report = asyncio.run(as_owner(file, work))
+    report = asyncio.run((as_owner if dry_run else as_writer)(file, work))
     for line in _warnings(report):
         tell(f"warning: {line}", err=True)
     for line in (*_changes(report), *report.newly_shown.lines()):

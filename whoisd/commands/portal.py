@@ -16,10 +16,13 @@ from rich.table import Table
 
 from whoisd.commands.arguments import handle_argument, note_argument, staff_argument
 from whoisd.commands.terminal import as_owner, command, config_option, tell
+from whoisd.commands.writing import as_writer, give_order
+from whoisd.database.audit import this_account
 from whoisd.database.connect import Connection
 from whoisd.registry.access import GROUP_NAMES, SENTENCES, Operation
 from whoisd.registry.affected import Affected, Progress, State, affected, contact, progress
-from whoisd.registry.portal import Conversion, convert, may, require_account, take_over
+from whoisd.registry.maintenance import Queued, TakeOverOrder
+from whoisd.registry.portal import Conversion, convert, may, require_account
 
 LARGEST_TABLE: Final = 500  # rows; a longer one is continued in another, so that memory is bounded
 
@@ -41,7 +44,8 @@ def convert_users(file: Path | None, *, dry_run: bool) -> None:
     All in one transaction, each with a row in the audit trail; again, it changes nothing. See `portal affected` first.
     Needs database.owner_dsn.
     """
-    done = asyncio.run(as_owner(file, lambda owner: convert(owner, dry_run=dry_run)))
+    connected = as_owner if dry_run else as_writer
+    done = asyncio.run(connected(file, lambda owner: convert(owner, dry_run=dry_run)))
     tell(_report(done, "would be moved" if dry_run else "moved"))
 
 
@@ -70,12 +74,9 @@ def take_object_over(file: Path | None, account: str, text: str) -> None:
     OBJECT is domain:NAME, registrant:HANDLE or host:NAME; where only one can be meant, the name or handle alone. What
     the linked users held is kept as history. Needs database.owner_dsn.
     """
-    done = asyncio.run(as_owner(file, lambda owner: take_over(owner, account, text)))
-    roles = ", ".join(done.after)
-    if done.after == done.before:
-        tell(f"{done.object}: {account} holds its roles already: {roles}")
-    else:
-        tell(f"{done.object}: {account} now holds: {roles}")
+    order = TakeOverOrder(this_account(), account, text)
+    done = asyncio.run(give_order(file, order))
+    tell(f"{order.object}: {done}" if isinstance(done, Queued) else done)
 
 
 @portal_commands.command("may")
@@ -139,7 +140,7 @@ def account_contacted(file: Path | None, account: str, who: str, note: str) -> N
 
     It stands in the audit trail, and `portal affected` shows it. Needs database.owner_dsn.
     """
-    done = asyncio.run(as_owner(file, lambda owner: contact(owner, account, who=who, note=note)))
+    done = asyncio.run(as_writer(file, lambda owner: contact(owner, account, who=who, note=note)))
     tell(f"{account}: {done.state}; {_objects(done.objects_left)} left to take over")
 
 

@@ -11,12 +11,13 @@ import click
 
 from whoisd.commands.arguments import evidence_argument, handle_argument, who_argument
 from whoisd.commands.terminal import as_owner, command, config_option, tell
+from whoisd.commands.writing import give_order
 from whoisd.config import load_settings
-from whoisd.errors import EppCode, EppError, WhoisdError
-from whoisd.registry.by_epp import carry_out
-from whoisd.registry.classification import Decision, classify, sentences, show
+from whoisd.errors import EppCode, EppError, MaintenanceError, WhoisdError
+from whoisd.registry.classification import Decision, show
 from whoisd.registry.epp import LARGEST_FRAME, parse_frame, response
 from whoisd.registry.files import STANDARD_INPUT
+from whoisd.registry.maintenance import ClassifyOrder, EppOrder, Queued
 
 
 @click.group("registrant")
@@ -108,11 +109,8 @@ def _required(context: click.Context, name: str) -> str:
 
 
 def _classify(file: Path | None, handle: str, decision: Decision, evidence: str, who: str) -> None:
-    conditions = load_settings(file).policy.conditions(datetime.now(UTC), fresh=True)
-    decided = as_owner(
-        file, lambda owner: classify(owner, handle, decision, evidence=evidence, who=who, conditions=conditions)
-    )
-    tell(sentences(handle, *asyncio.run(decided)).removesuffix("\n"))
+    done = asyncio.run(give_order(file, ClassifyOrder(who, handle, decision, evidence)))
+    tell(f"{handle}: {done}" if isinstance(done, Queued) else done)
 
 
 # --- by EPP ------------------------------------------------------------------------------------------------------
@@ -127,18 +125,15 @@ def _classify_by_epp(file: Path | None, frame: Path, who: str) -> int:
     try:
         asked = parse_frame(_read(frame))
         transaction = asked.transaction
-        conditions = load_settings(file).policy.conditions(datetime.now(UTC), fresh=True)
-        done = as_owner(
-            file,
-            lambda owner: carry_out(owner, asked, who=who, server_transaction=server_transaction, conditions=conditions),
-        )
-        why = asyncio.run(done)
-        code = EppCode.COMPLETED
+        done = asyncio.run(give_order(file, EppOrder(who, server_transaction, asked)))
+        code, why = EppCode.PENDING if isinstance(done, Queued) else EppCode.COMPLETED, str(done)
     except EppError as error:
         code, transaction, why = error.code, error.transaction, error.why
+    except MaintenanceError as error:
+        why = str(error)
     finally:
         tell(response(code, transaction, server_transaction, why).removesuffix(b"\n"))
-    return 0 if code is EppCode.COMPLETED else FAILURE
+    return 0 if code in (EppCode.COMPLETED, EppCode.PENDING) else FAILURE
 
 
 def _read(frame: Path) -> bytes:

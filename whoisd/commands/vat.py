@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from whoisd.commands.terminal import as_owner, command, config_option, tell
+from whoisd.commands.writing import as_writer
 from whoisd.config import load_settings
 from whoisd.database.connect import Connection
 from whoisd.registry.files import RegistryFiles
@@ -44,7 +45,7 @@ def update_command(file: Path | None, *, max_newly_shown: int, dry_run: bool, an
         async with Progress() as progress:
             return await update(connection, files, options, progress)
 
-    done = asyncio.run(as_owner(file, work))
+    done = asyncio.run((as_owner if dry_run else as_writer)(file, work))
     if not done.answers:
         tell(f"warning: {', '.join(map(str, answers))}: no answer", err=True)
     for line in done.lines():

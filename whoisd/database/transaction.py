@@ -8,6 +8,7 @@ import asyncpg
 from asyncpg.transaction import Transaction
 
 from whoisd.database.connect import Connection
+from whoisd.database.maintenance import admit_writer
 from whoisd.errors import WhoisdError, cause_of
 
 # How asyncpg says that the database went away, or cut us off; a statement that was cancelled leaves it where it is.
@@ -25,6 +26,20 @@ GONE: Final = (
 
 @asynccontextmanager
 async def changing(connection: Connection, hint: str, *, dry_run: bool = False) -> AsyncIterator[None]:
+    """Change the registry in a transaction, as `all_or_nothing` does, but not in a maintenance window.
+
+    Every command that changes it does so here. A dry run changes nothing, and is let in. So is who has begun a transaction
+    before: whether it may write was asked then, or it carries out what was queued. Raises `MaintenanceError` besides.
+    """
+    is_asked = not dry_run and not connection.is_in_transaction()
+    async with all_or_nothing(connection, hint, dry_run=dry_run):
+        if is_asked:
+            await admit_writer(connection)
+        yield
+
+
+@asynccontextmanager
+async def all_or_nothing(connection: Connection, hint: str, *, dry_run: bool = False) -> AsyncIterator[None]:
     """Change the database in a transaction; a dry run undoes it in the end.
 
     When the database goes away raises `WhoisdError`: nothing was changed, or, while it commits, that this cannot be known;

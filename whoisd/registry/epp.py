@@ -34,6 +34,7 @@ register_namespace("", _EPP)
 
 MESSAGES: Final = {
     EppCode.COMPLETED: "Command completed successfully",
+    EppCode.PENDING: "Command completed successfully; action pending",
     EppCode.SYNTAX: "Command syntax error",
     EppCode.USE: "Command use error",
     EppCode.PARAMETER_MISSING: "Required parameter missing",

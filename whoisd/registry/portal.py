@@ -186,8 +186,10 @@ class TakeOver:
     after: Sequence[str]
 
 
-async def take_over(connection: Connection, account: str, text: str) -> TakeOver:
+async def take_over(connection: Connection, account: str, text: str, *, who: str | None = None) -> TakeOver:
     """Give the REG handle of an account the roles that the account's linked users hold on an object.
+
+    `who` is who ordered it, where that is not whoever runs this command.
 
     Theirs are kept, as history. Where the REG handle has them all already, nothing is changed. Raises `PortalError`;
     `WhoisdError` when the database goes away.
@@ -204,20 +206,15 @@ async def take_over(connection: Connection, account: str, text: str) -> TakeOver
         before = [row["role"] for row in await connection.fetch(_HELD_BY_ACCOUNT, account, found)]
         after = sorted({row["role"] for row in rows} | {*before})
         if after != before:
-            await _take(connection, account, TakeOver(found, before, after))
+            await _take(connection, account, TakeOver(found, before, after), who or this_account())
     return TakeOver(found, before, after)
 
 
-async def _take(connection: Connection, account: str, change: TakeOver) -> None:
-    await connection.execute(
-        _TAKE,
-        account,
-        change.object,
-        change.after,
-    )
+async def _take(connection: Connection, account: str, change: TakeOver, who: str) -> None:
+    await connection.execute(_TAKE, account, change.object, change.after)
     await record(
         connection,
-        who=this_account(),
+        who=who,
         command="portal take-over",
         object=change.object,
         before={"account": account, "roles": change.before},

@@ -2,6 +2,7 @@
 
 import os
 import pwd
+from datetime import UTC, datetime, timedelta
 
 import asyncpg
 import pytest
@@ -11,6 +12,7 @@ from support import IN_FORCE, Database
 from whoisd.database.audit import this_account
 from whoisd.registry.affected import contact
 from whoisd.registry.classification import Decision, classify
+from whoisd.registry.maintenance import ClassifyOrder, begin, end, give
 from whoisd.registry.portal import convert, take_over
 
 CHANGES = {
@@ -24,7 +26,10 @@ CHANGES = {
     ),
     "merge": "MERGE INTO audit.entry AS e USING (VALUES (1)) AS v (id) ON e.id = v.id WHEN MATCHED THEN DELETE",
 }
-COMMANDS = ["registrant classify", "portal convert", "portal take-over", "portal contacted"]
+COMMANDS = [
+    *("registrant classify", "portal convert", "portal take-over", "portal contacted"),
+    *("maintenance begin", "maintenance queue", "maintenance end", "registrant classify", "maintenance apply"),
+]
 DISABLE = "ALTER TABLE audit.entry DISABLE TRIGGER ALL"
 DEFINITIONS = [
     DISABLE,
@@ -54,6 +59,9 @@ async def audited(database: Database) -> Database:
         await convert(owner, dry_run=False)
         await take_over(owner, ACCOUNT, "q-beta.dk")
         await contact(owner, ACCOUNT, who="staff:anna", note="called")
+        await begin(owner, datetime.now(UTC) + timedelta(hours=1), "new disks", is_queue=True)
+        await give(owner, ClassifyOrder("staff:anna", FOREIGN, Decision.YES, "seen"), IN_FORCE, lambda _: None)
+        await end(owner, IN_FORCE, lambda _: None)
     return database
 
 

@@ -237,7 +237,7 @@ async def test_reader_reads_no_table(database: Database) -> None:
 
 
 async def test_reader_is_granted_nothing_else(database: Database) -> None:
-    """No grant to the reader, or to everybody, but SELECT on the five views."""
+    """No grant to the reader, or to everybody, but SELECT on the six views."""
     async with connected(database.superuser) as superuser:
         tables = await superuser.fetch(
             "SELECT table_schema || '.' || table_name AS name, privilege_type FROM information_schema.table_privileges"
@@ -251,7 +251,7 @@ async def test_reader_is_granted_nothing_else(database: Database) -> None:
         memberships = await superuser.fetchval(
             "SELECT count(*) FROM pg_auth_members WHERE member = 'whoisd_reader'::regrole"
         )
-    views = ("cvr", "domain", "heartbeat", "host", "registrant")
+    views = ("cvr", "domain", "heartbeat", "host", "maintenance", "registrant")
     assert sorted(map(tuple, tables)) == [(f"whois.{name}", "SELECT") for name in views]
     assert (functions, memberships) == (0, 0)
 
