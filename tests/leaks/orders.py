@@ -340,6 +340,7 @@ def maintain(orders: Orders, person: Person, others: Collection[Person]) -> None
     """Refuse and keep what writes in a window, with tokens in each value; carry out what can be, and tell of what cannot."""
     until, fields = "2099-01-01T00:00Z", _fields(person)
     email, begin = fields[Field.EMAIL], ("maintenance", "begin", "--until")
+    epp = ("registrant", "classify", "--epp", "-", "--by", USER)
     for text in (until, email):
         orders.give(Way.LOAD, *begin, text, "--why", "nye diske", status=(FAILED, MISUSED))
     soon = (datetime.now(UTC) + timedelta(hours=6)).isoformat()
@@ -354,11 +355,11 @@ def maintain(orders: Orders, person: Person, others: Collection[Person]) -> None
             evidence = EVIDENCE if queue else ("--evidence", email)  # which is kept with what is queued
             orders.give(Way.REGISTRANT, *by, *evidence, status=done, known=known)
             sent = frame(it.handle, "true", fields)
-            epp = ("registrant", "classify", "--epp", "-", "--by", USER)
             orders.give(Way.REGISTRANT, *epp, status=done, known=known, stdin=sent)
     known = {it.handle.lower() for it in (person, *others)}
     orders.give(Way.REGISTRANT, "maintenance", "show", known=known)
     orders.give(Way.REGISTRANT, "maintenance", "end", status=FAILED, known=known)  # some are not abroad
+    orders.give(Way.REGISTRANT, *epp, known=known, stdin=frame(person.handle, "false", fields))
 
 
 def less_protected(orders: Orders, person: Person, protected: Person) -> None:

@@ -29,7 +29,7 @@ from support import IN_FORCE, PATIENCE, Database, run_here, run_whoisd
 
 from whoisd.database.audit import this_account
 from whoisd.database.maintenance import Window, admit_writer
-from whoisd.database.migrations import migrate, shipped_migrations
+from whoisd.database.migrations import lock_registry, migrate, shipped_migrations
 from whoisd.database.transaction import changing
 from whoisd.errors import AccessError, EppCode, MaintenanceError, WhoisdError
 from whoisd.registry import classification
@@ -147,15 +147,17 @@ COMMANDS: Final[list[tuple[str, ...]]] = [
 
 
 async def test_every_command_that_writes_is_refused(registry: Database, owner: Any) -> None:
-    """Each command that writes ends with 1 before it reads a file, and says until when and why; those that read go on."""
+    """Each command that writes ends with 1, also while a migration runs, and says until when and why; others go on."""
     await add_links(owner)
     until = later().replace(microsecond=0)
     status, said, _ = ran(registry, "maintenance", "begin", "--until", until.isoformat(), "--why", WHY)
     window = f"maintenance until {until:%Y-%m-%d %H:%M:%S} UTC: {WHY}"
     assert (status, said) == (0, f"There is {window}\nEvery command that writes is refused.\n")
     before = await state(owner)
-    for arguments in COMMANDS:
-        assert ran(registry, *arguments) == (1, "", f"whoisd: {window}; nothing was changed\n"), arguments
+    async with connected(registry.owner) as migrating:
+        await lock_registry(migrating)
+        for arguments in COMMANDS:
+            assert ran(registry, *arguments) == (1, "", f"whoisd: {window}; nothing was changed\n"), arguments
     assert await state(owner) == before
     assert ran(registry, "portal", "affected")[0] == ran(registry, "registrant", "show", FOREIGN)[0] == 0
     assert ran(registry, "maintenance", "show") == (0, f"There is {window}\n", "")
