@@ -6,6 +6,8 @@ each, when it has got so far that trouble may begin, and how it ended. `Load` an
 
 import asyncio
 import json
+import math
+import re
 import resource
 import select
 import socket
@@ -33,6 +35,11 @@ ANSWERED, REFUSED, RESET, EMPTY, SHORT, WRONG, LATE_ANSWER = FATES = (
     "wrong",
     "late",
 )
+
+
+# The server closed a connection that had been idle for so long that it may; no loss, though a query was on its way.
+IDLE: Final = "idle"
+IDLE_AFTER: Final = 0.5  # seconds
 
 
 class Heard(NamedTuple):
@@ -191,6 +198,26 @@ class Honest(_Program):
         return Counter(fates), taken
 
 
+class WebLoad(_Program):
+    """Clients that ask for one path after the other over HTTP, each over one connection until it is told to close that."""
+
+    order = "web"
+
+    def __init__(self, address: tuple[str, int], known: Mapping[str, bytes], *, queries: int, clients: int) -> None:
+        texts = {path: answer.decode() for path, answer in known.items()}
+        super().__init__(address, known=texts, queries=queries, clients=clients)
+
+    def wait(self) -> None:
+        """Wait until there were enough."""
+        assert self._read(120)
+
+    def end(self) -> tuple[Counter[str], int]:
+        """Ask no more; say how many queries had which fate, and how many answers told a client to close."""
+        self._write("end")
+        fates, told = self._read(2 * LATE)
+        return Counter(fates), told
+
+
 # --- what it does as a program ---------------------------------------------------------------------------------------
 
 
@@ -216,6 +243,69 @@ async def _load(order: Mapping[str, Any]) -> None:
 
     await asyncio.gather(*(client() for _ in range(order["clients"])))
     _say(fates)
+
+
+async def _web(order: Mapping[str, Any]) -> None:
+    address = (order["address"][0], order["address"][1])
+    known = [(path, answer.encode()) for path, answer in order["known"].items()]
+    fates: Counter[str] = Counter()
+    ended = asyncio.Event()
+    asyncio.get_running_loop().add_reader(sys.stdin.fileno(), ended.set)
+    numbers = count()
+    told = 0
+
+    async def over_one() -> None:
+        """Ask over a connection until it ends."""
+        nonlocal told
+        async with asyncio.timeout(LATE):
+            client = await connect(address)
+        with client:
+            answered = math.inf  # so that a new connection has not been idle
+            while not ended.is_set():
+                path, whole = known[next(numbers) % len(known)]
+                idle = time.monotonic() - answered
+                heard, closes = await _request(client, path)
+                answered = time.monotonic()
+                fate = heard.fate(whole)
+                fates[IDLE if fate in {EMPTY, RESET} and idle > IDLE_AFTER else fate] += 1
+                if fates.total() == order["queries"]:
+                    _say(True)
+                told += closes
+                if closes or fate != ANSWERED:
+                    return
+
+    async def client() -> None:
+        while not ended.is_set():
+            try:
+                await over_one()
+            except ConnectionRefusedError:
+                fates[REFUSED] += 1
+
+    await asyncio.gather(*(client() for _ in range(order["clients"])))
+    _say([fates, told])
+
+
+async def _request(client: socket.socket, path: str) -> tuple[Heard, bool]:
+    """Ask for a path; return the status and body of what came, and whether it says that the connection closes."""
+    loop = asyncio.get_running_loop()
+    received = b""
+    try:
+        async with asyncio.timeout(LATE):
+            await loop.sock_sendall(client, f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            while True:
+                head, separator, body = received.partition(b"\r\n\r\n")
+                length = re.search(rb"(?i)^content-length: *([0-9]+)", head, re.MULTILINE)
+                if separator and length and len(body) >= int(length[1]):
+                    status = head.split(b" ", 2)[1]
+                    return Heard(status + b" " + body), b"\nconnection: close" in head.lower()
+                chunk = await loop.sock_recv(client, 65536)
+                if not chunk:
+                    return Heard(b"", SHORT if received else EMPTY), False
+                received += chunk
+    except (ConnectionResetError, BrokenPipeError):
+        return Heard(b"", RESET), False
+    except TimeoutError:
+        return Heard(b"", LATE_ANSWER), False
 
 
 async def _honest(order: Mapping[str, Any]) -> None:
@@ -274,7 +364,7 @@ def main() -> None:
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     order = json.loads(sys.stdin.readline())
-    uvloop.run({"load": _load, "silence": _silence, "honest": _honest}[order["order"]](order))
+    uvloop.run({"load": _load, "silence": _silence, "honest": _honest, "web": _web}[order["order"]](order))
 
 
 if __name__ == "__main__":

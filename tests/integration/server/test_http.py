@@ -10,7 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
@@ -437,39 +437,43 @@ class Asker(threading.Thread):
                 return
 
 
+@contextmanager
+def asking(web: WebService, number: int = 8) -> Iterator[list[Asker]]:
+    """So many who ask, each of whom has been answered once at least; they end with the test."""
+    askers = [Asker(web) for _ in range(number)]
+    for asker in askers:
+        asker.start()
+    try:
+        until(lambda: all(asker.answered for asker in askers))
+        yield askers
+    finally:
+        for asker in askers:
+            asker.over.set()
+        for asker in askers:
+            asker.join()
+
+
 def test_reload_under_load(sandbox_database: Database) -> None:
     """A reload loses no answer: who keeps a connection open is told to close it, and the next is the new process's."""
     with WebService(sandbox_database.reader) as web:
-        askers = [Asker(web) for _ in range(8)]
-        for asker in askers:
-            asker.start()
-        for number in range(2, 5):
-            time.sleep(0.3)
-            web.process.send_signal(signal.SIGHUP)
-            web.wait_for_event("server.ready", number)
-        time.sleep(0.3)
-        for asker in askers:
-            asker.over.set()
-            asker.join()
+        with asking(web) as askers:
+            for number in range(2, 5):
+                told = sum(asker.told_to_close for asker in askers)
+                web.process.send_signal(signal.SIGHUP)
+                web.wait_for_event("server.ready", number)
+                until(lambda: sum(asker.told_to_close for asker in askers) > told, "told to close")  # noqa: B023 - at once
         assert [lost for asker in askers for lost in asker.lost] == []
-        assert sum(asker.told_to_close for asker in askers) >= 8
         assert web.events("process.died") == []
 
 
 def test_kill_under_load(sandbox_database: Database) -> None:
     """A process that is killed takes only its own connections with it, and its successor serves."""
     with WebService(sandbox_database.reader, {"WHOISD_HTTP__WORKERS": "2"}) as web:
-        askers = [Asker(web) for _ in range(8)]
-        for asker in askers:
-            asker.start()
-        time.sleep(0.5)
-        before = sum(asker.answered for asker in askers)
-        os.kill(web.pids()["http 1"], signal.SIGKILL)
-        web.wait_for_event("process.died")
-        until(lambda: sum(asker.answered for asker in askers) > before + 50)
-        for asker in askers:
-            asker.over.set()
-            asker.join()
+        with asking(web) as askers:
+            before = sum(asker.answered for asker in askers)
+            os.kill(web.pids()["http 1"], signal.SIGKILL)
+            web.wait_for_event("process.died")
+            until(lambda: sum(asker.answered for asker in askers) > before + 50)
         assert all(len(asker.lost) <= 1 for asker in askers)
 
 

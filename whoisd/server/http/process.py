@@ -32,6 +32,7 @@ from whoisd.server.worker import HEARTBEAT, LAST_ACCEPTS, PAUSE, RETIRE, STOP
 
 ACCEPTS_A_TURN: Final = 32
 HANDSHAKE: Final = 10.0  # seconds for TLS to be agreed on
+LAST_WORD: Final = 1.0  # seconds at stop for who keeps a connection open to ask once more, and to be told that it closes
 
 _OUT_OF_SOMETHING: Final = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
@@ -249,8 +250,12 @@ async def _serve_until(work: HttpWork, stop: asyncio.Event, retire: asyncio.Even
         if not stop.is_set():
             await process.drain(patience_of(work.settings), stop)
         if stop.is_set():
+            grace = work.settings.server.grace
+            last_word = min(LAST_WORD, grace / 2)
+            # Whoever asks request after request may have sent the next by now: closed at once it would go unanswered.
+            await process.drain(last_word)
             process.end_idle()
-            await process.drain(work.settings.server.grace)
+            await process.drain(grace - last_word)
     finally:
         await process.stop()
 
