@@ -237,14 +237,14 @@ async def test_reader_reads_no_table(database: Database) -> None:
 
 
 async def test_reader_is_granted_nothing_else(database: Database) -> None:
-    """No grant to the reader, or to everybody, but SELECT on the six views."""
+    """No grant to the reader, or to everybody, but SELECT on the six views, and the one function that these call."""
     async with connected(database.superuser) as superuser:
         tables = await superuser.fetch(
             "SELECT table_schema || '.' || table_name AS name, privilege_type FROM information_schema.table_privileges"
             " WHERE grantee IN ('whoisd_reader', 'PUBLIC') AND table_schema NOT IN ('pg_catalog', 'information_schema')"
         )
         functions = await superuser.fetchval(
-            "SELECT count(*) FROM pg_proc JOIN pg_namespace ON pronamespace = pg_namespace.oid"
+            "SELECT array_agg(proname) FROM pg_proc JOIN pg_namespace ON pronamespace = pg_namespace.oid"
             " WHERE nspname IN ('registry', 'whoisd', 'portal', 'audit')"
             " AND has_function_privilege('whoisd_reader', pg_proc.oid, 'EXECUTE')"
         )
@@ -253,7 +253,7 @@ async def test_reader_is_granted_nothing_else(database: Database) -> None:
         )
     views = ("cvr", "domain", "heartbeat", "host", "maintenance", "registrant")
     assert sorted(map(tuple, tables)) == [(f"whois.{name}", "SELECT") for name in views]
-    assert (functions, memberships) == (0, 0)
+    assert (functions, memberships) == (["vies_number"], 0)
 
 
 @pytest.mark.parametrize(
@@ -521,6 +521,25 @@ async def test_upgrade_keeps_delegations(empty_database: Database) -> None:
     for old, new in zip(before, after, strict=True):
         assert [dict(row) for row in old] == [{column: row[column] for column in old[0].keys()} for row in new]  # noqa: SIM118 - of a row
     assert [row["nameservers"] for row in before[0]] == [["ns3.example.net", "ns2.a.dk", "ns1.a.dk"], []]
+
+
+async def test_upgrade_keeps_what_cvr_said(empty_database: Database) -> None:
+    """What CVR said of a number from a day held until the day before the next, and the last of it holds for ever."""
+    shipped = shipped_migrations()
+    await apply(empty_database, *shipped[:14])
+    await empty_database.execute("""
+        INSERT INTO registry.cvr_company (number, since, listed)
+        VALUES (1, '2026-03-01', true), (1, '-infinity', true), (1, '2026-01-31', true), (2, '-infinity', false)
+    """)
+    await apply(empty_database, *shipped)
+    async with connected(empty_database.owner) as owner:
+        rows = await owner.fetch("SELECT number, since::text, until::text FROM registry.cvr_company ORDER BY number, since")
+    assert [tuple(row) for row in rows] == [
+        (1, "-infinity", "2026-01-31"),
+        (1, "2026-01-31", "2026-03-01"),
+        (1, "2026-03-01", "infinity"),
+        (2, "-infinity", "infinity"),
+    ]
 
 
 async def test_no_audit_trail(empty_database: Database) -> None:

@@ -17,13 +17,14 @@ from whoisd.registry.cvr.reading import Said
 from whoisd.registry.staging import Row
 
 CHUNK: Final = 10_000  # rows held at a time
-EVER: Final = date.min  # PostgreSQL's -infinity, to asyncpg
+_EVER_SINCE: Final = date.min  # PostgreSQL's -infinity, to asyncpg
+_FOR_EVER: Final = date.max  # and its infinity
 
 # The CVR number of a registrant r who may have one; as registry.registrant_facts reads it, but for the lock, which may come.
 _NUMBER: Final = "CASE WHEN r.country = 'DK' THEN substring(r.vat_number FROM '[0-9]{8}')::integer END"
 _CLAIM: Final = ("number", "at", "mistaken", "topic", "value", "begins", "ends", "may_end", "mark")
 _COMPANY: Final = (
-    *("number", "since", "listed", "ceased", "form", "bankrupt", "name", "street", "postal_code", "city", "as_of"),
+    *("number", "since", "listed", "ceased", "form", "bankrupt", "name", "street", "postal_code", "city", "as_of", "until"),
 )
 _CREATE: Final = f"""
     CREATE TEMPORARY TABLE wanted ON COMMIT DROP AS
@@ -117,9 +118,11 @@ def rows_of(company: Company, spans: Sequence[Span], now: datetime) -> Iterator[
     for span in spans:
         facts, address = span.facts, span.facts.address
         yield (
-            *(company.number, span.begins or EVER, facts.listed, facts.ceased, facts.form, facts.bankrupt, facts.name),
+            *(company.number, span.begins or _EVER_SINCE),
+            *(facts.listed, facts.ceased, facts.form, facts.bankrupt, facts.name),
             *((list(address.street), address.postal_code, address.city) if address else (None, None, None)),
             as_of,
+            span.until or _FOR_EVER,
         )
 
 
@@ -132,8 +135,8 @@ async def copy_companies(connection: Connection, rows: Sequence[Row]) -> None:
 
 # Files are of all companies: a number that is not in them is none of CVR's. Of one without a document nothing is said.
 _ABSENT: Final = """
-    INSERT INTO new_company (number, since, listed)
-    SELECT number, '-infinity', false FROM wanted
+    INSERT INTO new_company (number, since, until, listed)
+    SELECT number, '-infinity', 'infinity', false FROM wanted
     WHERE NOT EXISTS (SELECT FROM new_company AS new WHERE new.number = wanted.number)"""
 _NEWER: Final = """
     WITH held AS (

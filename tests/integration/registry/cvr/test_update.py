@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -271,7 +271,7 @@ async def test_protection_hides_what_cvr_has(registry: Database, tmp_path: Path)
 
 async def let_pass(database: Database, days: int = 1) -> None:
     """Let days pass: what begins in days begins so much earlier."""
-    await database.execute("UPDATE registry.cvr_company SET since = since - $1::integer WHERE since > '-infinity'", days)
+    await database.execute("UPDATE registry.cvr_company SET since = since - $1::integer, until = until - $1::integer", days)
 
 
 @pytest.mark.parametrize(
@@ -322,6 +322,20 @@ async def test_one_row_of_a_domain(registry: Database, tmp_path: Path) -> None:
     async with owner(registry) as connection:
         assert await connection.fetchval("SELECT count(*) FROM registry.cvr_company") == 10
         assert await connection.fetchval("SELECT count(*) FROM registry.registrant_facts") == 2
+
+
+async def test_every_day_is_in_one_row(registry: Database, tmp_path: Path) -> None:
+    """The rows of a company follow one another without a gap from the first day to the last."""
+    starts = [TODAY + timedelta(days=n * n) for n in range(6)]
+    forms = [
+        {"virksomhedsformkode": code, **period(str(begins), str(following - timedelta(days=1)))}
+        for code, begins, following in zip(range(80, 85), starts, starts[1:], strict=False)
+    ]
+    await take(registry, documents(tmp_path, document(N, virksomhedsform=forms)))
+    async with owner(registry) as connection:
+        rows = await connection.fetch("SELECT since, until FROM registry.cvr_company WHERE number = $1 ORDER BY since", N)
+    assert [row["since"] for row in rows] == [date.min, *(row["until"] for row in rows[:-1])]
+    assert (len(rows), rows[-1]["until"]) == (6, date.max)  # after the last form none is known
 
 
 # --- one update after the other --------------------------------------------------------------------------------------
