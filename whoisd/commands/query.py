@@ -26,13 +26,14 @@ from whoisd.log import Logger, log_query, open_log
 
 # Where each protocol is asked for a domain, and for a host.
 _PATHS: Final = {Protocol.REST: (b"/query/", b"/query/"), Protocol.RDAP: (b"/rdap/domain/", b"/rdap/nameserver/")}
+_PROTOCOLS: Final = (Protocol.WHOIS, *_PATHS)
 _FAILED: Final = {Outcome.BAD_QUERY, Outcome.TEMPORARY_FAILURE, Outcome.INTERNAL_ERROR}
 
 
 @click.command("query")
 @config_option
 @click.option(
-    "--as", "protocol", type=click.Choice([Protocol.WHOIS.value, *_PATHS]), default=Protocol.WHOIS.value, show_default=True,
+    "--as", "protocol", type=click.Choice([it.value for it in _PROTOCOLS]), default=Protocol.WHOIS.value, show_default=True,
     help="Protocol of the answer; of rest and rdap its body, and QUERY is a name alone.",
 )  # fmt: skip
 @click.argument("words", metavar="-- QUERY", nargs=-1, required=True)
@@ -70,8 +71,11 @@ async def _answer(line: bytes, protocol: Protocol, settings: Settings, log: Logg
 def _path(protocol: Protocol, line: bytes) -> bytes:
     """Return the path at which a protocol is asked for a name; of RDAP there is one for each kind."""
     domain, host = _PATHS[protocol]
-    is_domain = line.count(b".") == 1 and line.lower().endswith(b".dk")
-    return (domain if is_domain else host) + quote(line).encode()
+    try:
+        is_domain = parse_name(line.decode()).is_dk_domain
+    except (InvalidName, UnicodeDecodeError):
+        is_domain = True  # what is no name is refused at either
+    return (domain if is_domain else host) + quote(line, safe="").encode()
 
 
 @click.command("explain")

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -78,6 +79,20 @@ def wait_until_gone(process: int) -> bool:
 
 def postmaster(said: str) -> int:
     return int((config_of(said).parent / "postgresql/data/postmaster.pid").read_text().split()[0])
+
+
+def test_sandbox_over_http() -> None:
+    """The sandbox says where its page is, and the commands of curl that it prints are answered."""
+    with sandbox() as (_, _, said):
+        page = re.search(r"^ +(http://127\.0\.0\.1:\d+/)$", said, re.MULTILINE)
+        assert page
+        urls = [page[1], *re.findall(r"^ +curl (\S+)$", said, re.MULTILINE)]
+        kinds = []
+        for url in urls:
+            with urllib.request.urlopen(url, timeout=PATIENCE) as answer:  # noqa: S310 - of ours
+                assert answer.status == 200
+                kinds.append(answer.headers.get_content_type())
+        assert kinds == ["text/html", "application/json", "application/rdap+json"]
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
