@@ -202,6 +202,14 @@ def test_denials(rewrite: bool) -> None:
     check("denials", table(["reason", "what it means"], body), rewrite=rewrite)
 
 
+def test_announcement() -> None:
+    """Each test that the manual names for a sentence of the announcement is there, and each sentence has one."""
+    found = [(said, re.fullmatch(r"`(\S+)::(test_\w+)`", test)) for said, test in rows("announcement")]
+    assert [said for said, test in found if not test and not said.startswith("**")] == []
+    for file, name in (test.groups() for _, test in found if test):
+        assert re.search(rf"^(async )?def {name}\(", text_of(ROOT / "tests" / file), re.MULTILINE), (file, name)
+
+
 def test_report(sandbox_database: Database, rewrite: bool) -> None:
     """The report that the manual shows is the one over the predefined data."""
     ran = run_whoisd("report", "disclosure", settings={"WHOISD_DATABASE__DSN": sandbox_database.reader})
