@@ -64,7 +64,7 @@ _QUANTILES: Final = ("0.5", "0.95", "0.99")
 def names() -> dict[str, str]:
     """Return the metrics of a server: the name of each and of its samples."""
     board = Board(memoryview(bytearray(Board.size(1))), 1)
-    collected = BoardCollector(board, Findings(0, {}, 0.0, {}, cvr_age=0.0)).collect()
+    collected = BoardCollector(board, Findings(0, {}, 0.0, {}, cvr_age=0.0, maintenance=0.0)).collect()
     return {metric.name: metric.name + _SUFFIXES.get(metric.type, "") for metric in collected}
 
 

@@ -446,6 +446,16 @@ class Answers(_Section):
     terms: Annotated[str, AfterValidator(_harmless)] = Field(
         default=DEFAULT_TERMS, max_length=4000, description="terms of use; each line becomes a comment line"
     )
+    notice: Annotated[str, AfterValidator(_one_line)] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=200,
+        description="line at the head of answers on port 43 for a time, such as that of a maintenance window",
+    )
+    notice_until: Annotated[datetime, BeforeValidator(_moment), AfterValidator(_aware)] | None = Field(
+        default=None,
+        description="moment from which answers have the notice no more; without it they have it until it is taken out",
+    )
 
 
 class Log(_Section):
@@ -502,6 +512,8 @@ class Settings(BaseSettings):
             whois_host=self.http.whois_host,
             rdap_url=f"{self.http.url}/rdap/" if self.http.url else None,
             max_age=self.database.max_age,
+            notice=self.answer.notice or "",
+            notice_until=self.answer.notice_until,
         )
 
     def quotas(self, numbers: Mapping[str, int]) -> Quotas:

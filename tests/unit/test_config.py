@@ -69,6 +69,8 @@ VARIABLES: list[tuple[str, str, str, object]] = [
     ("WHOISD_DISCLOSURE__VAT", "listed", "disclosure.vat", "listed"),
     ("WHOISD_ANSWER__OPERATOR", "Registret", "answer.operator", "Registret"),
     ("WHOISD_ANSWER__TERMS", "One line.\nAnother.", "answer.terms", "One line.\nAnother."),
+    ("WHOISD_ANSWER__NOTICE", "No changes.", "answer.notice", "No changes."),
+    ("WHOISD_ANSWER__NOTICE_UNTIL", "2026-11-26T08:00:00Z", "answer.notice_until", datetime(2026, 11, 26, 8, tzinfo=UTC)),
     ("WHOISD_LOG__LEVEL", "debug", "log.level", "debug"),
     ("WHOISD_LOG__FORMAT", "json", "log.format", "json"),
     ("WHOISD_LOG__CLIENT", "hash", "log.client", "hash"),

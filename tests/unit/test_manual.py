@@ -226,7 +226,7 @@ def test_metrics(rewrite: bool) -> None:
     """The manual lists every metric with its labels and what it tells."""
     board = Board(memoryview(bytearray(Board.size(1))), 1)
     body = []
-    for metric in BoardCollector(board, Findings(0, {}, 0.0, {}, cvr_age=0.0)).collect():
+    for metric in BoardCollector(board, Findings(0, {}, 0.0, {}, cvr_age=0.0, maintenance=0.0)).collect():
         samples = [sample for sample in metric.samples if not sample.name.endswith(("_sum", "_created"))]
         labels = ", ".join(f"`{label}`" for label in samples[0].labels)
         name = metric.name + {"counter": "_total", "info": "_info"}.get(metric.type, "")

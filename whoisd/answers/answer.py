@@ -41,10 +41,18 @@ class Policy:
     whois_host: str | None = None  # the name of the host whose port 43 we are
     rdap_url: str | None = None  # the base of the URLs in RDAP answers, with a slash at its end
     max_age: float | None = None  # seconds, of the data that an email may be shown from
+    notice: str = ""  # what the head of each answer says for a time, in one line
+    notice_until: datetime | None = None
 
     def conditions(self, now: datetime, *, fresh: bool) -> Conditions:
         """Return the conditions of an answer at `now`; `fresh` is whether the data is young enough."""
         return Conditions(now >= self.in_force_from, fresh, self.vat_listed_only, self.max_age)
+
+    def about(self, now: datetime) -> str:
+        """Return the comment lines about the service, of an answer at `now`."""
+        is_over = self.notice_until is not None and now >= self.notice_until
+        notice = "" if is_over else self.notice
+        return notices.about_lines(self.operator, self.version, self.terms, now.astimezone(UTC).year, notice)
 
 
 @frozen
@@ -113,8 +121,7 @@ def begin_answer(line: bytes, client: str, policy: Policy, now: datetime) -> Ans
         query = parse_query(line)
         if isinstance(query, HelpQuery):
             return Answer(Outcome.HELP, encode(notices.HELP, query.charset), query.charset, kind="help")
-        about = notices.about_lines(policy.operator, policy.version, policy.terms, now.astimezone(UTC).year)
-        return Lookup(query, notices.head(client, about), policy.conditions(now, fresh=True))
+        return Lookup(query, notices.head(client, policy.about(now)), policy.conditions(now, fresh=True))
     except QueryError as refused:
         return notice(Outcome.BAD_QUERY, notices.refusal(refused.fault), fault=refused.fault.value)
     except Exception as error:  # noqa: BLE001 - a fault of ours is one client's temporary failure, not a lost answer

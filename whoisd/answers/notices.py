@@ -98,9 +98,13 @@ def head(client: str, about: str) -> str:
 
 
 @lru_cache(maxsize=8)
-def about_lines(operator: str, version: str, terms: str, year: int) -> str:
-    """Return the comment lines about the service: copyright to `year`, version, terms of use (of any number of lines)."""
+def about_lines(operator: str, version: str, terms: str, year: int, notice: str = "") -> str:
+    """Return the comment lines about the service: copyright to `year`, version, terms of use (of any number of lines).
+
+    Before them stands the notice, one line that the operator has to tell for a time.
+    """
     lines = [
+        *(["", notice] if notice else []),
         "",
         f"Copyright (c) 2002 - {year} by {operator}",
         "",

@@ -23,6 +23,7 @@ from whoisd.answers.model import Found
 from whoisd.answers.names import DomainName
 from whoisd.answers.query import DomainQuery, HostQuery
 from whoisd.answers.wire import Charset
+from whoisd.database import maintenance
 from whoisd.database.cvr_age import CVR_AGE, HAS_CVR
 from whoisd.database.dsn import Dsn
 from whoisd.database.hosts import HostConnection, HostPool
@@ -210,13 +211,28 @@ class Store:
         age: float | None = await self._ask(lambda _: CVR_AGE)
         return age
 
+    async def window(self) -> maintenance.Window | None:
+        """Return the maintenance window that is open, or None; a registry need not tell of windows. Raises `StoreError`.
+
+        For whoever watches the database, as `data_age` is.
+        """
+        if not await self._ask(lambda _: maintenance.HAS_VIEW):
+            return None
+        row = await self._ask_row(lambda _: maintenance.VIEW)
+        return maintenance.Window(**row) if row else None
+
     async def _ask(self, query: Callable[[HostConnection], str]) -> Any:  # noqa: ANN401 - whatever is asked for
-        """Return the one value of a query, asked after a lookup that shows that the views can be read."""
+        """Return the one value of a query, None where it has no row."""
+        row = await self._ask_row(query)
+        return row[0] if row else None
+
+    async def _ask_row(self, query: Callable[[HostConnection], str]) -> asyncpg.Record | None:
+        """Return the one row of a query, asked after a lookup that shows that the views can be read."""
         try:
             async with asyncio.timeout(self._deadline):
                 host = await self._hosts.connected()
                 await host.fetch(DOMAIN, [""])
-                return await host.connection.fetchval(query(host))
+                return await host.connection.fetchrow(query(host))
         except StoreError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever it is, the database does not answer

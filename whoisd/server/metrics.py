@@ -211,6 +211,7 @@ class Findings(NamedTuple):
     networks: Mapping[str, int]  # number of each named network, by its name
     database: bool = False  # whether it answers any worker
     cvr_age: float | None = None  # seconds; None where none of CVR's own data was read
+    maintenance: float | None = None  # when the window that is open ends, in seconds since 1970; 0: none; None: not known
 
 
 class BoardCollector(Collector):
@@ -330,6 +331,12 @@ class BoardCollector(Collector):
             yield _gauge("whoisd_data_age_seconds", "Replication lag of a standby; 0 on a primary.", {(): age})
         if self._findings.cvr_age is not None:
             yield _gauge("whoisd_cvr_age_seconds", "Age of CVR's own data.", {(): self._findings.cvr_age})
+        if self._findings.maintenance is not None:
+            yield _gauge(
+                "whoisd_maintenance_until_seconds",
+                "When the maintenance window that is open ends, in seconds since 1970; 0: there is none.",
+                {(): self._findings.maintenance},
+            )
 
 
 def _buckets(bounds: Sequence[float], counts: Sequence[int]) -> list[tuple[str, float]]:

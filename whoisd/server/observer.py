@@ -27,6 +27,7 @@ from wsgiref.types import StartResponse, WSGIEnvironment
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
+from whoisd.database.maintenance import Window
 from whoisd.database.store import Store
 from whoisd.errors import StoreError, whereabouts
 from whoisd.limits.ledger import Ledger
@@ -60,6 +61,11 @@ class Watch:
         with self.one_at_a_time:
             return asyncio.run_coroutine_threadsafe(self.store.cvr_age(), self.loop).result(PATIENCE)
 
+    def window(self) -> Window | None:
+        """Return the maintenance window that is open, or None. Raises `StoreError`."""
+        with self.one_at_a_time:
+            return asyncio.run_coroutine_threadsafe(self.store.window(), self.loop).result(PATIENCE)
+
     def has_domains(self) -> bool:
         """Return whether the registry has any domain. Raises `StoreError`."""
         with self.one_at_a_time:
@@ -77,11 +83,14 @@ class Watch:
         """Find out what is not counted."""
         age: float | None = None
         cvr_age: float | None = None
+        maintenance: float | None = None
         with suppress(StoreError):
             age = self.data_age()
             cvr_age = self.cvr_age()
+            window = self.window()
+            maintenance = window.until.timestamp() if window else 0.0
         bans = {"source": sum(1 for _ in self.ledger.bans(self.ledger.time(time())))}
-        return Findings(self.workers(), bans, age, self.networks, self.database(), cvr_age)
+        return Findings(self.workers(), bans, age, self.networks, self.database(), cvr_age, maintenance)
 
 
 def application(watch: Watch, path: str) -> tuple[HTTPStatus, str, bytes]:
@@ -96,7 +105,7 @@ def application(watch: Watch, path: str) -> tuple[HTTPStatus, str, bytes]:
         case "/readyz":
             fault = _why_not_ready(watch)
             status = HTTPStatus.SERVICE_UNAVAILABLE if fault else HTTPStatus.OK
-            return status, _TEXT, f"{fault or 'ready'}\n".encode()
+            return status, _TEXT, f"{fault or _ready(watch)}\n".encode()
     return HTTPStatus.NOT_FOUND, _TEXT, b"there is /metrics, /livez and /readyz\n"
 
 
@@ -111,6 +120,14 @@ def _why_not_ready(watch: Watch) -> str:
         if not watch.has_domains():
             return "the registry has no domain: whois.domain has no row"
     return ""
+
+
+def _ready(watch: Watch) -> str:
+    """Say so, and name a maintenance window, in which answers go on."""
+    with suppress(StoreError):
+        if window := watch.window():
+            return f"ready; {window}"
+    return "ready"
 
 
 class _Handler(WSGIRequestHandler):

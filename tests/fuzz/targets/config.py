@@ -128,7 +128,7 @@ def _check_faults(said: str) -> None:
 
 def _check_policy(policy: Policy) -> None:
     """What the operator says in every answer is comment lines, and no client takes them for an unregistered name."""
-    text = about_lines(policy.operator, policy.version, policy.terms, 2026)
+    text = about_lines(policy.operator, policy.version, policy.terms, 2026, policy.notice)
     assert all(line == "#" or (line.startswith("# ") and line.isprintable()) for line in text.removesuffix("\n").split("\n"))
     assert not any(phrase in text.lower() for phrase in PHRASES_FOR_FREE)
     assert all(encode(text, charset).endswith(b"\r\n") for charset in Charset)

@@ -137,6 +137,12 @@ def test_terms_of_any_line_ends_stay_comments(line_end: str) -> None:
     assert about.endswith("#\n# first\n# second\n")
 
 
+def test_notice_for_a_time() -> None:
+    """What the operator has to tell just now is the first line after the greeting."""
+    about = about_lines("the registry", "0.1.0", "Terms.", 2026, "No changes until Thursday.")
+    assert about.startswith("#\n# No changes until Thursday.\n#\n# Copyright (c) 2002 - 2026 by the registry\n")
+
+
 def test_foot() -> None:
     """The foot is a blank line and two comment lines that point to --show-handles and to HELP."""
     blank, handles, asking = FOOT.splitlines()

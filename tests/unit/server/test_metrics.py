@@ -334,6 +334,14 @@ def test_the_age_of_cvrs_data() -> None:
     assert "whoisd_cvr_age_seconds" not in text_of(board(), Findings(1, {}, 0.0, {}, database=True))
 
 
+@pytest.mark.parametrize("until", [0.0, 1_795_680_000.0])
+def test_maintenance(until: float) -> None:
+    """The end of a maintenance window is a figure, zero where there is none; it is not there where nobody could find out."""
+    found = figures(board(), Findings(1, {}, 0.0, {}, database=True, maintenance=until))
+    assert found.sum("whoisd_maintenance_until_seconds") == until
+    assert "whoisd_maintenance_until_seconds" not in text_of(board(), Findings(1, {}, None, {}))
+
+
 def test_a_primary_has_an_age() -> None:
     """A data age of zero is one: the database answers."""
     found = figures(board(), Findings(1, {}, 0.0, {}, database=True))

@@ -22,6 +22,9 @@ class Broken:
     async def cvr_age(self) -> float | None:
         raise ValueError("S3cret")
 
+    async def window(self) -> Any:
+        raise ValueError("S3cret")
+
     async def has_domains(self) -> bool:
         raise ValueError("S3cret")
 
