@@ -34,6 +34,7 @@ from whoisd.answers.names import parse_name
 from whoisd.database.dsn import parse_dsn
 from whoisd.database.hosts import BETTER_PAUSE
 from whoisd.database.store import Store
+from whoisd.database.watcher import Watcher
 from whoisd.sandbox.postgres import Cluster, temporary_folder
 from whoisd.sandbox.sandbox import DATABASE, prepare
 
@@ -258,7 +259,8 @@ async def test_promoted_standby_is_none(own_pair: Pair, monkeypatch: pytest.Monk
     """With prefer-standby a standby that is promoted is left for a new one, though it kept its connections."""
     monkeypatch.setattr("whoisd.database.hosts.BETTER_PAUSE", 0.2)
     first, second = own_pair
-    store = Store(parse_dsn(reader(second, first, target="prefer-standby")), DEADLINE, structlog.get_logger())
+    hosts = parse_dsn(reader(second, first, target="prefer-standby"))
+    store = Store(hosts, DEADLINE, structlog.get_logger())
     try:
         assert await domain_of(store, NAME)
         await asyncio.to_thread(kill, first)
@@ -271,10 +273,14 @@ async def test_promoted_standby_is_none(own_pair: Pair, monkeypatch: pytest.Monk
             assert await domain_of(store, NAME)
             assert time.monotonic() < deadline
             await asyncio.sleep(0.02)
-        deadline = time.monotonic() + PATIENCE
-        while await store.data_age() != 0:  # a standby that has just started cannot tell before it receives
-            assert time.monotonic() < deadline
-            await asyncio.sleep(0.02)
+        watcher = Watcher(hosts, DEADLINE, structlog.get_logger())
+        try:
+            deadline = time.monotonic() + PATIENCE
+            while await watcher.data_age() != 0:  # a standby that has just started cannot tell before it receives
+                assert time.monotonic() < deadline
+                await asyncio.sleep(0.02)
+        finally:
+            await watcher.close()
     finally:
         await store.close()
     deadline = time.monotonic() + PATIENCE

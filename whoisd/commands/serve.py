@@ -9,7 +9,7 @@ import click
 from whoisd.commands.terminal import command, config_option
 from whoisd.config import Settings, default_file, load_settings
 from whoisd.database.cvr_age import TOO_OLD
-from whoisd.database.store import Store
+from whoisd.database.watcher import Watcher
 from whoisd.errors import StoreError
 from whoisd.log import open_log
 from whoisd.server.sockets import open_listeners
@@ -49,10 +49,10 @@ def check_command(file: Path | None) -> None:
 
 async def _cvr_age(settings: Settings) -> float | None:
     """Return how old CVR's own data is, in seconds; None where there is none, or nobody to tell."""
-    store = Store(settings.database.hosts, CHECK_DEADLINE, open_log("critical", settings.log.format))
+    watcher = Watcher(settings.database.hosts, CHECK_DEADLINE, open_log("critical", settings.log.format))
     try:
-        return await store.cvr_age()
+        return await watcher.cvr_age()
     except StoreError:
         return None
     finally:
-        await store.close()
+        await watcher.close()

@@ -10,11 +10,10 @@ Which host is connected to is the business of `hosts`, what a row means that of 
 """
 
 import asyncio
-import math
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from itertools import islice
-from typing import Any, Final
+from typing import Final
 
 import asyncpg
 import structlog
@@ -23,11 +22,9 @@ from whoisd.answers.model import Found
 from whoisd.answers.names import DomainName
 from whoisd.answers.query import DomainQuery, HostQuery
 from whoisd.answers.wire import Charset
-from whoisd.database import maintenance
-from whoisd.database.cvr_age import CVR_AGE, HAS_CVR
 from whoisd.database.dsn import Dsn
-from whoisd.database.hosts import HostConnection, HostPool
-from whoisd.database.views import DOMAIN, VIEWS, View, view_of
+from whoisd.database.hosts import HostPool
+from whoisd.database.views import VIEWS, View, view_of
 from whoisd.deadlines import Deadlines
 from whoisd.errors import ContractError, StoreError, cause_of
 
@@ -185,59 +182,6 @@ class Store:
         except (StoreError, TimeoutError):
             return False
         return True
-
-    async def has_domains(self) -> bool:
-        """Return whether there is any domain: a registry without one is not ready. Raises `StoreError`.
-
-        For whoever watches the database, as `data_age` is.
-        """
-        return await self._ask(lambda _: "SELECT EXISTS (SELECT FROM whois.domain)") is True
-
-    async def data_age(self) -> float:
-        """Return how old the data is in seconds, by its heartbeat or its lag; NaN when it cannot tell. Raises `StoreError`.
-
-        For whoever watches the database with a store of its own, one call at a time.
-        """
-        age = await self._ask(lambda host: f"SELECT {host.age}")
-        return math.nan if age is None else float(age)
-
-    async def cvr_age(self) -> float | None:
-        """Return how old CVR's own data is in seconds; None where none was read. Raises `StoreError`.
-
-        For whoever watches the database, as `data_age` is.
-        """
-        if not await self._ask(lambda _: HAS_CVR):
-            return None
-        age: float | None = await self._ask(lambda _: CVR_AGE)
-        return age
-
-    async def window(self) -> maintenance.Window | None:
-        """Return the maintenance window that is open, or None; a registry need not tell of windows. Raises `StoreError`.
-
-        For whoever watches the database, as `data_age` is.
-        """
-        if not await self._ask(lambda _: maintenance.HAS_VIEW):
-            return None
-        row = await self._ask_row(lambda _: maintenance.VIEW)
-        return maintenance.Window(**row) if row else None
-
-    async def _ask(self, query: Callable[[HostConnection], str]) -> Any:  # noqa: ANN401 - whatever is asked for
-        """Return the one value of a query, None where it has no row."""
-        row = await self._ask_row(query)
-        return row[0] if row else None
-
-    async def _ask_row(self, query: Callable[[HostConnection], str]) -> asyncpg.Record | None:
-        """Return the one row of a query, asked after a lookup that shows that the views can be read."""
-        try:
-            async with asyncio.timeout(self._deadline):
-                host = await self._hosts.connected()
-                await host.fetch(DOMAIN, [""])
-                return await host.connection.fetchrow(query(host))
-        except StoreError:
-            raise
-        except Exception as error:  # noqa: BLE001 - whatever it is, the database does not answer
-            self._hosts.drop(cause_of(error))
-            raise StoreError(cause_of(error)) from None
 
     async def close(self) -> None:
         """End the connection; idempotent. Lookups under way fail, and so do those that come later."""

