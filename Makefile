@@ -4,7 +4,7 @@ HOST ?= 127.0.0.1
 PORT ?= 4343
 BIN = .venv/bin
 
-.PHONY: install clients sandbox screenshots bench bench-load check test faults breaks debian fuzz fuzz-targets fuzz-wire fuzz-replay mutants
+.PHONY: install clients sandbox screenshots bench bench-load bench-visible check test faults breaks debian fuzz fuzz-targets fuzz-wire fuzz-replay mutants
 .PHONY: schemas format lock clean help man coverage compiled release release-check pythons
 
 help: # what each command does
@@ -43,6 +43,10 @@ bench: install # what an answer costs, against a floor in C; seven minutes
 # How long a load of the whole registry takes, and what it takes; some five minutes.
 bench-load: install # how long it takes to load 1.3 million domains; five minutes
 	$(BIN)/python bench/load.py $(ARGS)
+
+# How soon a change in the database is visible on port 43, with and without load; a minute.
+bench-visible: install # how soon a change is visible; a minute
+	$(BIN)/python bench/visible.py $(ARGS)
 
 check: install # ruff, mypy, import-linter
 	$(BIN)/ruff check
