@@ -4,7 +4,7 @@ HOST ?= 127.0.0.1
 PORT ?= 4343
 BIN = .venv/bin
 
-.PHONY: install clients sandbox screenshots bench bench-load bench-visible check test faults breaks debian fuzz fuzz-targets fuzz-wire fuzz-replay mutants
+.PHONY: install clients sandbox screenshots bench bench-load bench-web bench-visible check test faults breaks debian fuzz fuzz-targets fuzz-wire fuzz-replay mutants
 .PHONY: schemas format lock clean help man coverage compiled release release-check pythons
 
 help: # what each command does
@@ -47,6 +47,10 @@ bench-load: install # how long it takes to load 1.3 million domains; five minute
 # How soon a change in the database is visible on port 43, with and without load; a minute.
 bench-visible: install # how soon a change is visible; a minute
 	$(BIN)/python bench/visible.py $(ARGS)
+
+# What an answer over HTTP costs, against a static one, and what HTTP's clients cost port 43; some four minutes.
+bench-web: install # what REST and RDAP cost, against a static answer of uvicorn; four minutes
+	$(BIN)/python bench/web.py $(ARGS)
 
 check: install # ruff, mypy, import-linter
 	$(BIN)/ruff check

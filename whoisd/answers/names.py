@@ -59,6 +59,7 @@ def parse_name(text: str) -> DomainName:
     return name
 
 
+@lru_cache(maxsize=4096)  # of a pure function: a few name servers serve most domains
 def unicode_of(text: str) -> str:
     """Return a name as U-labels, or as it is when it is no name."""
     try:

@@ -272,6 +272,8 @@ def reason_in(language: Language, reason: Reason) -> str:
 
 def language_of(accepted: str) -> Language:
     """Return the language to answer in, by an `Accept-Language` (RFC 9110, 12.5.4): English unless Danish is preferred."""
+    if not accepted:  # as programs have it
+        return Language.ENGLISH
     weights = dict.fromkeys(Language, 0.0)
     for part in accepted[:200].split(","):
         tag, _, parameter = part.strip().lower().partition(";")

@@ -7,6 +7,7 @@ shown, and there is no search.
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, datetime
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Final
 
@@ -120,6 +121,7 @@ def _whole(service: Service, body: Object, redacted: Sequence[Object] = ()) -> O
     )
 
 
+@lru_cache(maxsize=4)  # of a pure function, whose value nobody changes: it is in each answer, and the same in all
 def _terms(service: Service) -> Object:
     lines = [line.strip() for line in service.terms.splitlines() if line.strip()]
     return _notice("Terms of Use", f"Published by {service.operator}.", " ".join(lines))

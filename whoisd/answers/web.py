@@ -11,20 +11,21 @@ and of HTTP's framing. A name stands in the path, percent-encoded UTF-8, or in t
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
+from functools import lru_cache
 from http import HTTPStatus
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 from urllib.parse import parse_qs, unquote_to_bytes
 
 import orjson
 
 from whoisd.answers import notices, page, rdap, rest
-from whoisd.answers.answer import Answer, Find, Policy, Protocol, internal_error
+from whoisd.answers.answer import Answer, Find, Policy, Protocol
 from whoisd.answers.disclosure import PublicDomain, PublicRegistrant, Withheld, publish
 from whoisd.answers.model import Domain, Found, Host
 from whoisd.answers.names import DomainName, parse_name
 from whoisd.answers.query import DomainQuery, HostQuery
 from whoisd.answers.wire import Charset
-from whoisd.errors import InvalidName, NameFault, Outcome, QueryFault, RequestFault, StoreError
+from whoisd.errors import InvalidName, NameFault, Outcome, QueryFault, RequestFault, StoreError, whereabouts
 from whoisd.values import frozen
 
 RETRY_AFTER: Final = 5  # seconds, as told to a client whose answer failed
@@ -120,9 +121,13 @@ async def answer_request(request: Request, find: Find, policy: Policy, now: date
 def asked_by(request: Request, policy: Policy) -> Asked:
     """Return by which protocol a request asks, whatever becomes of it."""
     prefix = request.path[: request.path.find(b"/", 1)] if request.path.count(b"/") > 1 else request.path
-    language = page.language_of(request.accept_language)
-    frame = page.Frame(language, policy.operator, " ".join(policy.terms.split()))
+    frame = _frame(page.language_of(request.accept_language), policy.operator, policy.terms)
     return Asked(_BENEATH.get(prefix, Protocol.PAGE), frame)
+
+
+@lru_cache(maxsize=len(page.Language))  # of a pure function: each request has one, and there is one a language
+def _frame(language: page.Language, operator: str, terms: str) -> page.Frame:
+    return page.Frame(language, operator, " ".join(terms.split()))
 
 
 def begin_request(request: Request, policy: Policy, now: datetime) -> WebAnswer | WebLookup:
@@ -131,7 +136,7 @@ def begin_request(request: Request, policy: Policy, now: datetime) -> WebAnswer 
     try:
         return _begin(request, asked, policy, now)
     except Exception as error:  # noqa: BLE001 - a fault of ours is one client's failure, not a lost answer
-        return failure(asked, internal_error(error))
+        return failure(asked, Outcome.INTERNAL_ERROR, whereabouts(error))
 
 
 def _begin(request: Request, asked: Asked, policy: Policy, now: datetime) -> WebAnswer | WebLookup:
@@ -140,7 +145,7 @@ def _begin(request: Request, asked: Asked, policy: Policy, now: datetime) -> Web
     if asked.protocol is Protocol.REST and not _admits_json(request.accept):
         return fault(asked, RequestFault.NOT_ACCEPTABLE)
     if request.path == _HELP:
-        return _answer(asked, HTTPStatus.OK, Answer(Outcome.HELP, _json(rdap.render_help(_service(policy))), kind="help"))
+        return _answer(asked, HTTPStatus.OK, Outcome.HELP, _json(rdap.render_help(_service(policy))), kind="help")
     if request.path == _FORM:
         return _begin_page(request, asked, now)
     return _begin_path(request.path, asked, now)
@@ -170,7 +175,7 @@ def _begin_page(request: Request, asked: Asked, now: datetime) -> WebAnswer | We
     typed = fields.get("name", [""])[0].strip()
     if not typed:
         payload = page.render_form(asked.frame).encode()
-        return _answer(asked, HTTPStatus.OK, Answer(Outcome.HELP, payload, kind="help"))
+        return _answer(asked, HTTPStatus.OK, Outcome.HELP, payload, kind="help")
     return _begin_name(typed, _either, asked._replace(frame=replace(asked.frame, typed=typed)), now)
 
 
@@ -192,17 +197,17 @@ def finish_request(lookup: WebLookup, found: Found, policy: Policy) -> WebAnswer
     asked, query = lookup.asked, lookup.query
     try:
         if isinstance(found, StoreError):
-            return failure(asked, Answer(Outcome.TEMPORARY_FAILURE, b"", fault=found.cause))
+            return failure(asked, Outcome.TEMPORARY_FAILURE, found.cause)
         if found is None:
             return _not_found(asked, query.kind, query.name)
         if isinstance(query, DomainQuery) and isinstance(found, Domain):
             return _domain_answer(lookup, found, policy)
         if isinstance(query, HostQuery) and isinstance(found, Host):
             payload = _render_host(asked, found, policy)
-            return _answer(asked, HTTPStatus.OK, Answer(Outcome.FOUND, payload, kind=query.kind, name=query.name.ascii))
+            return _answer(asked, HTTPStatus.OK, Outcome.FOUND, payload, kind=query.kind, name=query.name.ascii)
         raise TypeError(found)  # noqa: TRY301 - what was found is not what was asked for
     except Exception as error:  # noqa: BLE001 - the same as in `begin_request`
-        return failure(asked, internal_error(error))
+        return failure(asked, Outcome.INTERNAL_ERROR, whereabouts(error))
 
 
 def _domain_answer(lookup: WebLookup, domain: Domain, policy: Policy) -> WebAnswer:
@@ -212,14 +217,12 @@ def _domain_answer(lookup: WebLookup, domain: Domain, policy: Policy) -> WebAnsw
     return _answer(
         lookup.asked,
         HTTPStatus.OK,
-        Answer(
-            Outcome.FOUND,
-            _render_domain(lookup, public, policy),
-            kind="domain",
-            name=public.name.ascii,
-            registrant=section.reason if isinstance(section, Withheld) else None,
-            email=section.email_reason if isinstance(section, PublicRegistrant) else None,
-        ),
+        Outcome.FOUND,
+        _render_domain(lookup, public, policy),
+        kind="domain",
+        name=public.name.ascii,
+        registrant=section.reason if isinstance(section, Withheld) else None,
+        email=section.email_reason if isinstance(section, PublicRegistrant) else None,
     )
 
 
@@ -294,9 +297,9 @@ def fault(asked: Asked, what: RequestFault | QueryFault | NameFault) -> WebAnswe
     english = notices.REQUEST_FAULTS[what] if isinstance(what, RequestFault) else notices.FAULTS[what]
     is_danish = asked.protocol is Protocol.PAGE and asked.frame.language is page.Language.DANISH
     text = page.DANISH_FAULTS.get(what, english) if is_danish else english
-    answer = Answer(Outcome.BAD_QUERY, _render_notice(asked, status, "bad_name", text), fault=what.value)
     more = (("allow", ", ".join(METHODS)),) if what is RequestFault.METHOD else ()
-    return _answer(asked, status, answer, more)
+    payload = _render_notice(asked, status, "bad_name", text)
+    return _answer(asked, status, Outcome.BAD_QUERY, payload, more, fault=what.value)
 
 
 def refusal(asked: Asked, outcome: Outcome, retry_after: int, *, fault: str) -> WebAnswer:
@@ -304,25 +307,35 @@ def refusal(asked: Asked, outcome: Outcome, retry_after: int, *, fault: str) -> 
     # RESTful WHOIS's specification says 503 where RFC 6585 says 429.
     status = HTTPStatus.SERVICE_UNAVAILABLE if asked.protocol is Protocol.REST else HTTPStatus.TOO_MANY_REQUESTS
     text = _words(asked, "refused").format(seconds=retry_after)
-    answer = Answer(outcome, _render_notice(asked, status, "refused_title", text), fault=fault)
-    return _answer(asked, status, answer, (("retry-after", str(retry_after)),))
+    payload = _render_notice(asked, status, "refused_title", text)
+    return _answer(asked, status, outcome, payload, (("retry-after", str(retry_after)),), fault=fault)
 
 
-def failure(asked: Asked, answer: Answer) -> WebAnswer:
-    """Return the answer to a request that failed with us; never 404, which would say that there is no such name."""
+def failure(asked: Asked, outcome: Outcome, cause: str) -> WebAnswer:
+    """Return the answer to a request that failed with us; never 404, which would say that there is no such name.
+
+    `cause` is for the log.
+    """
     status = HTTPStatus.SERVICE_UNAVAILABLE
     payload = _render_notice(asked, status, "failed_title", _words(asked, "failed"))
-    return _answer(asked, status, replace(answer, payload=payload), (("retry-after", str(RETRY_AFTER)),))
+    return _answer(asked, status, outcome, payload, (("retry-after", str(RETRY_AFTER)),), fault=cause)
 
 
 def _not_found(asked: Asked, kind: str, name: DomainName) -> WebAnswer:
     status = HTTPStatus.NOT_FOUND
     payload = _render_notice(asked, status, "no_name", _words(asked, "not_found"))
-    return _answer(asked, status, Answer(Outcome.NOT_FOUND, payload, kind=kind, name=name.ascii))
+    return _answer(asked, status, Outcome.NOT_FOUND, payload, kind=kind, name=name.ascii)
 
 
-def _answer(asked: Asked, status: HTTPStatus, answer: Answer, more: tuple[tuple[str, str], ...] = ()) -> WebAnswer:
-    answer = replace(answer, protocol=asked.protocol, charset=Charset.UTF_8)
+def _answer(
+    asked: Asked,
+    status: HTTPStatus,
+    outcome: Outcome,
+    payload: bytes,
+    more: tuple[tuple[str, str], ...] = (),
+    **facts: Any,  # noqa: ANN401 - fields of an Answer, each of a type of its own
+) -> WebAnswer:
+    answer = Answer(outcome, payload, Charset.UTF_8, protocol=asked.protocol, **facts)
     headers = HEADERS[asked.protocol]
     if asked.protocol is Protocol.PAGE:
         headers = (*headers, ("content-language", asked.frame.language.value))
