@@ -1,16 +1,20 @@
 """HTTP under load, over connections that are kept: no answer is lost but of a process that is killed."""
 
 import json
+import re
+import resource
 import signal
 import socket
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Final
 
+import pytest
 from faults.load import ANSWERED, EMPTY, IDLE, RESET, SHORT, WebLoad
+from faults.test_crowds import resident
 from faults.test_restarts import errors, kill
-from support import WHOISD, Database, WebService, passing_on
+from support import PATIENCE, WHOISD, Database, WebService, passing_on
 
 PATHS: Final = (
     "/domain/punktum.dk",
@@ -100,3 +104,47 @@ def test_kills(sandbox_database: Database) -> None:
     assert fates.keys() <= {ANSWERED, EMPTY, RESET, SHORT}, fates
     assert fates.total() - fates[ANSWERED] <= had <= 2 * CLIENTS
     assert fates[ANSWERED] >= QUERIES * 0.9
+
+
+IDLE_CLIENTS: Final = 5_000
+MOST_MEMORY: Final = 100 * 1024  # KiB
+GET: Final = b"GET /domain/punktum.dk HTTP/1.1\r\nHost: x\r\n\r\n"
+LARGE: Final = (
+    b"GET /domain/" + b"x" * 1_000_000,
+    b"GET / HTTP/1.1\r\nX: " + b"x" * 1_000_000,
+    GET.replace(b"Host", b"Content-Length: 1000000\r\nHost") + b"x" * 1_000_000,
+)
+
+
+@pytest.fixture
+def many_descriptors() -> Iterator[None]:
+    """As many sockets for this process as it may have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.usefixtures("many_descriptors")
+def test_idle_and_large(sandbox_database: Database) -> None:
+    """5,000 idle connections and requests of a megabyte take bounded memory, and nothing from who asks at either port."""
+    own = {"WHOISD_HTTP__WORKERS": "1", "WHOISD_HTTP__MAX_CONNECTIONS": "6000"}
+    own |= {"WHOISD_HTTP__IDLE_TIMEOUT": "600", "WHOISD_SERVER__READ_TIMEOUT": "600"}
+    with WebService(sandbox_database.reader, own) as web, ExitStack() as crowd:
+        address, pid = ("127.0.0.1", web.http_port), web.pids()["http 1"]
+        web.get("/domain/punktum.dk")
+        before = resident(pid)
+        for number in range(IDLE_CLIENTS):
+            client = crowd.enter_context(socket.create_connection(address, PATIENCE))
+            if number % 10 == 0:  # one that has had an answer, and keeps the connection
+                client.sendall(GET)
+                assert client.recv(100_000).startswith(b"HTTP/1.1 200 ")
+        web.wait_for_figure(IDLE_CLIENTS, "whoisd_connections_open")
+        for data in LARGE * 10:
+            assert re.match(rb"HTTP/1\.1 4(00|13|31) ", web.send(data))
+        assert web.get("/rdap/domain/punktum.dk")[0] == 200
+        assert web.ask("punktum.dk").startswith("# Hello")
+        assert resident(pid) - before < MOST_MEMORY
+        crowd.close()
+        web.wait_for_figure(0, "whoisd_connections_open")
+    assert errors(web) == []
