@@ -74,6 +74,7 @@ TESTED_ELSEWHERE = {
     "registry/files.py": "integration/registry/test_loader.py: files that are cut off, piped, compressed",
     "registry/staging.py": "integration/registry/test_loader.py: what lies between the files and the tables",
     "sandbox/postgres.py": "integration/sandbox/test_sandbox.py, and every test that has a database",
+    "server/asgi.py": "integration/server/test_http.py and test_metrics.py: all that is served over HTTP",
     "server/children.py": "integration/server/test_supervisor.py",
     "server/delivery.py": "integration/server/test_connection.py and test_worker.py: answers whole and cut off",
     "server/events.py": "integration/server/test_supervisor.py: what it waits for",

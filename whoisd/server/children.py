@@ -4,6 +4,7 @@ A new kind of process takes a `Kind` in `fleet`, the functions that begin it her
 `Shared.parts`. Nothing here decides when a process starts or ends.
 """
 
+import asyncio
 import os
 import secrets
 import signal
@@ -159,17 +160,20 @@ class Shared:
         signal.signal(STOP, signal.SIG_DFL)
         for listener in self.listeners:
             listener.socket.close()  # when all that accept have ended, clients are to be turned away
-        loop = uvloop.new_event_loop()
-        loop.set_exception_handler(lambda _, context: log_fault(log, context))
-        database = configuration.settings.database
-
-        async def open_watcher() -> Watcher:
-            deadline = min(database.deadline, PATIENCE / 2)  # whoever asks is to be told before they lose patience
-            return Watcher(database.hosts, deadline, log)
-
-        watcher = loop.run_until_complete(open_watcher())
         if self.metrics:  # else there is no observer
-            observe(self.metrics, Watch(self.board, self.ledger, configuration.numbers, watcher, loop), RETIRE)
+            uvloop.run(self._observe(self.metrics, configuration, log))
+
+    async def _observe(self, metrics: socket.socket, configuration: Configuration, log: Logger) -> None:
+        loop, retire = asyncio.get_running_loop(), asyncio.Event()
+        loop.set_exception_handler(lambda _, context: log_fault(log, context))
+        loop.add_signal_handler(RETIRE, retire.set)
+        database = configuration.settings.database
+        deadline = min(database.deadline, PATIENCE / 2)  # whoever asks is to be told before they lose patience
+        watcher = Watcher(database.hosts, deadline, log)
+        try:
+            await observe(metrics, Watch(self.board, self.ledger, configuration.numbers, watcher), retire)
+        finally:
+            await watcher.close()
 
 
 _BECOME: Final[Mapping[Kind, Callable[[Shared, int, Configuration, Signals, Logger], None]]] = {

@@ -10,31 +10,31 @@ what they do not know: how old the data is, and whether there is any.
 """
 
 import asyncio
-import signal
-import socket
-import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from io import StringIO
-from socketserver import ThreadingMixIn
+from socket import socket
 from time import monotonic, time
-from typing import Any, Final
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
-from wsgiref.types import StartResponse, WSGIEnvironment
+from typing import Final
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
 
 from whoisd.database.maintenance import Window
 from whoisd.database.watcher import Watcher
 from whoisd.errors import StoreError, whereabouts
 from whoisd.limits.ledger import Ledger
+from whoisd.server.asgi import Receive, Scope, Send, config_of
 from whoisd.server.metrics import Board, BoardCollector, Findings
+from whoisd.server.sockets import BACKLOG
 
 PATIENCE: Final = 10.0  # seconds for whoever asks to send a request and take the answer
 MOST_REQUESTS: Final = 32  # under way at once
+LARGEST_REQUEST: Final = 64 * 1024  # bytes
 TURNING_WITHIN: Final = 5.0  # seconds since its last sign of life in which a worker counts as one that turns
 
 _TEXT: Final = "text/plain; charset=utf-8"
@@ -48,28 +48,17 @@ class Watch:
     ledger: Ledger
     networks: Mapping[str, int]
     watcher: Watcher
-    loop: asyncio.AbstractEventLoop  # the watcher's
-    one_at_a_time: threading.Lock = field(default_factory=threading.Lock)
+    one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    def data_age(self) -> float:
-        """Return how old the data is, in seconds; NaN when it does not tell. Raises `StoreError`."""
-        with self.one_at_a_time:
-            return asyncio.run_coroutine_threadsafe(self.watcher.data_age(), self.loop).result(PATIENCE)
-
-    def cvr_age(self) -> float | None:
-        """Return how old CVR's own data is, in seconds; None where none was read. Raises `StoreError`."""
-        with self.one_at_a_time:
-            return asyncio.run_coroutine_threadsafe(self.watcher.cvr_age(), self.loop).result(PATIENCE)
-
-    def window(self) -> Window | None:
+    async def window(self) -> Window | None:
         """Return the maintenance window that is open, or None. Raises `StoreError`."""
-        with self.one_at_a_time:
-            return asyncio.run_coroutine_threadsafe(self.watcher.window(), self.loop).result(PATIENCE)
+        async with self.one_at_a_time:
+            return await self.watcher.window()
 
-    def has_domains(self) -> bool:
+    async def has_domains(self) -> bool:
         """Return whether the registry has any domain. Raises `StoreError`."""
-        with self.one_at_a_time:
-            return asyncio.run_coroutine_threadsafe(self.watcher.has_domains(), self.loop).result(PATIENCE)
+        async with self.one_at_a_time:
+            return await self.watcher.has_domains()
 
     def workers(self) -> int:
         """Return how many workers turn."""
@@ -79,37 +68,38 @@ class Watch:
         """Return whether the database answers any worker."""
         return self.board.answered(monotonic() - TURNING_WITHIN) > 0
 
-    def findings(self) -> Findings:
+    async def findings(self) -> Findings:
         """Find out what is not counted."""
         age: float | None = None
         cvr_age: float | None = None
         maintenance: float | None = None
         with suppress(StoreError):
-            age = self.data_age()
-            cvr_age = self.cvr_age()
-            window = self.window()
+            async with self.one_at_a_time:
+                age = await self.watcher.data_age()
+                cvr_age = await self.watcher.cvr_age()
+            window = await self.window()
             maintenance = window.until.timestamp() if window else 0.0
         bans = {"source": sum(1 for _ in self.ledger.bans(self.ledger.time(time())))}
         return Findings(self.workers(), bans, age, self.networks, self.database(), cvr_age, maintenance)
 
 
-def application(watch: Watch, path: str) -> tuple[HTTPStatus, str, bytes]:
+async def answer(watch: Watch, path: bytes) -> tuple[HTTPStatus, str, bytes]:
     """Answer a request: status, content type, body."""
     match path:
-        case "/metrics":
+        case b"/metrics":
             registry = CollectorRegistry()
-            registry.register(BoardCollector(watch.board, watch.findings()))
+            registry.register(BoardCollector(watch.board, await watch.findings()))
             return HTTPStatus.OK, CONTENT_TYPE_LATEST, generate_latest(registry)
-        case "/livez":
+        case b"/livez":
             return HTTPStatus.OK, _TEXT, b"alive\n"
-        case "/readyz":
-            fault = _why_not_ready(watch)
+        case b"/readyz":
+            fault = await _why_not_ready(watch)
             status = HTTPStatus.SERVICE_UNAVAILABLE if fault else HTTPStatus.OK
-            return status, _TEXT, f"{fault or _ready(watch)}\n".encode()
+            return status, _TEXT, f"{fault or await _ready(watch)}\n".encode()
     return HTTPStatus.NOT_FOUND, _TEXT, b"there is /metrics, /livez and /readyz\n"
 
 
-def _why_not_ready(watch: Watch) -> str:
+async def _why_not_ready(watch: Watch) -> str:
     if watch.board.is_stopping:
         return "the server stops"
     if not watch.workers():
@@ -117,80 +107,77 @@ def _why_not_ready(watch: Watch) -> str:
     if not watch.database():
         return "the database does not answer: no worker has one that does"
     with suppress(StoreError):  # our own session's trouble is none of whoever asks the workers
-        if not watch.has_domains():
+        if not await watch.has_domains():
             return "the registry has no domain: whois.domain has no row"
     return ""
 
 
-def _ready(watch: Watch) -> str:
+async def _ready(watch: Watch) -> str:
     """Say so, and name a maintenance window, in which answers go on."""
     with suppress(StoreError):
-        if window := watch.window():
+        if window := await watch.window():
             return f"ready; {window}"
     return "ready"
 
 
-class _Handler(WSGIRequestHandler):
-    timeout = PATIENCE
+class App:
+    """The application that the observer serves."""
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's signature
-        """Log nothing: whoever watches asks every few seconds."""
-
-    def get_stderr(self) -> StringIO:
-        """Print no traceback where whoever asked is too slow to take the answer."""
-        return StringIO()
-
-
-class _Server(ThreadingMixIn, WSGIServer):
-    """A thread for each request, up to a number; who takes longer than our patience gives way to who comes next."""
-
-    def __init__(self, listening: socket.socket, watch: Watch) -> None:
-        address = listening.getsockname()
-        super().__init__(address, _Handler, bind_and_activate=False)
-        self.socket.close()
-        self.socket = listening
-        self.server_name, self.server_port = address[:2]
-        self.setup_environ()
-        self.set_app(self._answer)
+    def __init__(self, watch: Watch) -> None:
         self._watch = watch
-        self._begun: dict[socket.socket, float] = {}
 
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """Take a request, or turn it away when too many are under way."""
-        now = monotonic()
-        for other, since in tuple(self._begun.items()):
-            if now - since > PATIENCE:
-                with suppress(OSError):
-                    other.shutdown(socket.SHUT_RDWR)
-        if len(self._begun) >= MOST_REQUESTS:
-            request.close()
-            return
-        self._begun[request] = now
-        super().process_request(request, client_address)
-
-    def shutdown_request(self, request: Any) -> None:
-        """Forget a request that has ended."""
-        self._begun.pop(request, None)
-        super().shutdown_request(request)
-
-    def _answer(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - nothing is received
+        """Answer a request, the only one of its connection."""
         try:
-            status, kind, body = application(self._watch, environ["PATH_INFO"])
-        except Exception as error:  # noqa: BLE001 - wsgiref would print a traceback, which ends in the error's own text
+            async with asyncio.timeout(PATIENCE):
+                status, kind, body = await answer(self._watch, scope["raw_path"])
+        except Exception as error:  # noqa: BLE001 - the text of an exception is for nobody
             status, kind, body = HTTPStatus.INTERNAL_SERVER_ERROR, _TEXT, f"{whereabouts(error)}\n".encode()
-        start_response(f"{status.value} {status.phrase}", [("Content-Type", kind), ("Content-Length", str(len(body)))])
-        return [b"" if environ["REQUEST_METHOD"] == "HEAD" else body]
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Let a connection that fails go: it is whoever asked that went."""
+        fields = {b"content-type": kind.encode(), b"content-length": str(len(body)).encode(), b"connection": b"close"}
+        await send({"type": "http.response.start", "status": status.value, "headers": [*fields.items()]})
+        await send({"type": "http.response.body", "body": body})
 
 
-def observe(listening: socket.socket, watch: Watch, retire: int) -> None:
-    """Answer requests on a listening socket, each in a thread of its own, until the signal `retire` comes.
+class Connection(HttpToolsProtocol):
+    """The connection of somebody who asks, and has so long for it and no longer: then who comes next has the place."""
+
+    def __init__(self, config: Config, state: ServerState) -> None:
+        super().__init__(config, state, {}, asyncio.get_running_loop())
+        self._size = 0
+        self._end: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin, or turn away when too many are there."""
+        super().connection_made(transport)
+        self._end = self.loop.call_later(PATIENCE, transport.abort)
+        if len(self.connections) > MOST_REQUESTS:
+            transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End."""
+        if self._end:
+            self._end.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Read a request, as far as it is not too large."""
+        self._size += len(data)
+        if self._size > LARGEST_REQUEST:
+            self.transport.abort()
+        elif not self.transport.is_closing():
+            super().data_received(data)
+
+
+async def observe(listening: socket, watch: Watch, retire: asyncio.Event) -> None:
+    """Answer requests on a listening socket until told to retire.
 
     Then those that were taken are answered, and what waits is left to whoever listens too.
     """
-    threading.Thread(target=watch.loop.run_forever, daemon=True).start()
-    with _Server(listening, watch) as server:  # whose end waits for the threads
-        signal.signal(retire, lambda *_: threading.Thread(target=server.shutdown).start())
-        server.serve_forever()
+    config, state = config_of(App(watch), PATIENCE), ServerState()
+    loop = asyncio.get_running_loop()
+    listening.setblocking(False)
+    server = await loop.create_server(lambda: Connection(config, state), sock=listening, backlog=BACKLOG)
+    await retire.wait()
+    server.close()
+    while state.connections or state.tasks:  # noqa: ASYNC110 - uvicorn keeps sets
+        await asyncio.sleep(0.02)

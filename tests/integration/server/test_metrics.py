@@ -17,7 +17,7 @@ from platform import python_version
 from typing import Final
 
 import pytest
-from support import PATIENCE, Database, Figures, Service, receive, v2
+from support import PATIENCE, Database, Figures, Service, receive, until, v2
 
 from whoisd.answers.answer import Protocol
 from whoisd.answers.disclosure import Reason
@@ -270,6 +270,9 @@ def test_nothing_personal(database: Database) -> None:
     assert labels - bounds - versions <= known | {"applied", "rejected", "probes", "registrars"}
 
 
+FEW: Final = 6  # sockets of the observer's own: it listens, and has the database and its loop
+
+
 # --- HTTP ------------------------------------------------------------------------------------------------------------
 
 
@@ -343,32 +346,33 @@ def test_slow_request_holds_nobody_up(watched: Service) -> None:
 
 @pytest.mark.alone
 def test_crowd_of_slow_clients(watched: Service) -> None:
-    """Clients that drip take a bounded number of threads; when they have had their time they give way to who comes."""
+    """Clients that drip take a bounded number of places; when they have had their time they give way to who comes."""
     port = int(watched.wait_for_event("metrics.listening")["port"])
     held = [socket.create_connection(("127.0.0.1", port)) for _ in range(observer.MOST_REQUESTS + 20)]
     for client in held:
         with suppress(OSError):
             client.sendall(b"GET /livez HTTP/1.0\r\nX-Slow: ")
-    status = Path(f"/proc/{watched.pids()['observer']}/status")
-    until_threads(status, observer.MOST_REQUESTS)
+    descriptors = Path(f"/proc/{watched.pids()['observer']}/fd")
+    until(lambda: sockets_of(descriptors) >= observer.MOST_REQUESTS)
+    until(lambda: sockets_of(descriptors) <= observer.MOST_REQUESTS + FEW)
     deadline = time.monotonic() + observer.PATIENCE + PATIENCE
     answered = b""
-    while not answered.startswith(b"HTTP/1.0 200") and time.monotonic() < deadline:
+    while not answered.startswith(b"HTTP/1.1 200") and time.monotonic() < deadline:
         for client in held:
             with suppress(OSError):
                 client.send(b"y")
         with suppress(ConnectionError):
             answered = request(watched, b"GET /livez HTTP/1.0\r\n\r\n")
         time.sleep(0.2)
-    assert answered.startswith(b"HTTP/1.0 200")
+    assert answered.startswith(b"HTTP/1.1 200")
     for client in held:
         client.close()
 
 
-def until_threads(status: Path, most: int) -> None:
-    """Wait until a process has many threads, and see that it has no more than it may."""
-    deadline = time.monotonic() + PATIENCE
-    while (threads := int(status.read_text().partition("Threads:")[2].split()[0])) < most:
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    assert threads <= most + 4  # its own: the loop, and what the libraries keep
+def sockets_of(descriptors: Path) -> int:
+    """How many sockets a process has open."""
+    found = 0
+    for descriptor in descriptors.iterdir():
+        with suppress(OSError):  # it was closed since
+            found += str(descriptor.readlink()).startswith("socket:")
+    return found

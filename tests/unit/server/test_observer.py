@@ -2,15 +2,14 @@
 
 import asyncio
 import socket
-import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from support import receive
+import pytest_asyncio
 
 from whoisd.server.metrics import Board
-from whoisd.server.observer import Watch, _Server
+from whoisd.server.observer import Watch, observe
 
 
 class Broken:
@@ -29,38 +28,32 @@ class Broken:
         raise ValueError("S3cret")
 
 
-@pytest.fixture
-def port() -> Iterator[int]:
+@pytest_asyncio.fixture
+async def port() -> AsyncIterator[int]:
     """Where an observer with a broken store answers."""
-    loop = asyncio.new_event_loop()
     store: Any = Broken()
     ledger: Any = None
     board = Board(memoryview(bytearray(Board.size(1))), 1)
     board.tally(0).alive(1e9)
     board.tally(0).accepting(yes=True)
     board.tally(0).database(answers=True)
-    with (
-        socket.create_server(("127.0.0.1", 0)) as listening,
-        _Server(listening, Watch(board, ledger, {}, store, loop)) as server,
-    ):
-        threads = [threading.Thread(target=run) for run in (loop.run_forever, server.serve_forever)]
-        for thread in threads:
-            thread.start()
-        yield listening.getsockname()[1]
-        server.shutdown()
-        loop.call_soon_threadsafe(loop.stop)
-        for thread in threads:
-            thread.join()
-        loop.close()
+    retire = asyncio.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        async with asyncio.TaskGroup() as group:
+            group.create_task(observe(listening, Watch(board, ledger, {}, store), retire))
+            yield port
+            retire.set()
 
 
 @pytest.mark.parametrize("path", ["/readyz", "/metrics"])
-def test_fault_is_told_without_its_text(port: int, path: str, capfd: pytest.CaptureFixture[str]) -> None:
+async def test_fault_is_told_without_its_text(port: int, path: str, capfd: pytest.CaptureFixture[str]) -> None:
     """A fault of ours is a 500 with its kind and place; its text is neither in the answer nor on standard error."""
-    with socket.create_connection(("127.0.0.1", port)) as client:
-        client.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
-        answer = receive(client).decode()
-    assert answer.startswith("HTTP/1.0 500")
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+    answer = (await reader.read()).decode()
+    writer.close()
+    assert answer.startswith("HTTP/1.1 500")
     assert "ValueError at test_observer.py:" in answer
     assert "S3cret" not in answer
     assert capfd.readouterr().err == ""

@@ -5,23 +5,20 @@ nothing.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from time import perf_counter, time
-from typing import Any, Final
+from typing import Final
 
 from whoisd.answers.answer import Answer
 from whoisd.answers.web import METHODS, Request, WebAnswer, asked_by, begin_request, fault, finish_request, refusal
 from whoisd.errors import Outcome
 from whoisd.limits.sources import Client, Refusal
+from whoisd.server.asgi import Receive, Scope, Send
 from whoisd.server.http.connection import HttpConnection
 from whoisd.server.http.context import HttpContext
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 FLUSH: Final = 0.02  # seconds between two looks whether a client has taken the rest of its answer
 

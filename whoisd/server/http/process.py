@@ -2,7 +2,6 @@
 
 import asyncio
 import errno
-import logging
 import ssl
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -11,10 +10,9 @@ from email.utils import formatdate
 from functools import partial
 from socket import socket
 from time import monotonic
-from typing import Any, Final
+from typing import Final
 
 import uvloop
-from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from whoisd.config import HttpListen, Settings
@@ -22,6 +20,7 @@ from whoisd.database.store import Store
 from whoisd.errors import ConfigError
 from whoisd.limits.sources import Sources
 from whoisd.log import ClientNames, Logger, gather, log_fault
+from whoisd.server.asgi import config_of
 from whoisd.server.fleet import Stage
 from whoisd.server.http.app import App
 from whoisd.server.http.connection import HttpConnection
@@ -96,7 +95,7 @@ class HttpProcess:
             work.log,
             self._loop,
         )
-        self._config = config_of(App(self._context), settings)
+        self._config = config_of(App(self._context), settings.http.idle_timeout)
         self._state = ServerState()
         self._tls = {id(listener): tls_of(listener.listen) for listener in work.listeners}
         self._beginning: set[asyncio.Task[None]] = set()
@@ -195,31 +194,6 @@ class HttpProcess:
     def _set_date(self) -> None:
         """Let answers have the date of this second. The list stays the one that connections have."""
         self._state.default_headers[:] = [(b"date", formatdate(usegmt=True).encode())]
-
-
-def config_of(app: App, settings: Settings) -> Config:
-    """Return uvicorn's configuration: its parser and protocol, and none of its logs and guesses."""
-    for name in ("uvicorn.error", "uvicorn.access"):
-        logger = logging.getLogger(name)
-        logger.setLevel(logging.CRITICAL + 1)
-        logger.propagate = False
-    application: Any = app
-    config = Config(
-        application,
-        http="httptools",
-        ws="none",
-        loop="none",
-        interface="asgi3",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        date_header=False,
-        timeout_keep_alive=max(1, round(settings.http.idle_timeout)),
-    )
-    config.load()
-    return config
 
 
 def run(work: HttpWork) -> None:
