@@ -4,7 +4,7 @@ HOST ?= 127.0.0.1
 PORT ?= 4343
 BIN = .venv/bin
 
-.PHONY: install clients sandbox screenshots bench bench-load bench-web bench-visible check test faults breaks debian fuzz fuzz-targets fuzz-wire fuzz-replay mutants
+.PHONY: install clients sandbox screenshots bench bench-load bench-peers bench-server bench-visible bench-web check test test-compiled faults breaks debian fuzz fuzz-targets fuzz-wire fuzz-replay mutants
 .PHONY: schemas format lock clean help man coverage compiled release release-check pythons
 
 help: # what each command does
@@ -36,9 +36,21 @@ sandbox: install # a server over a small registry, with a PostgreSQL of its own;
 screenshots: install clients # a picture of each view of the pages, wide and narrow, light and dark, into .screenshots/
 	$(BIN)/pytest tests/integration/test_page.py tests/integration/test_report_page.py --screenshots .screenshots
 
-# What an answer costs, against the floor; some seven minutes, and five more the first time, which makes the registries.
-bench: install # what an answer costs, against a floor in C; seven minutes
-	$(BIN)/python bench/cost.py --results bench/results $(ARGS)
+# What is measured is what a platform's package has: the compiled build, on the system's interpreter where there is one.
+BENCH_PYTHON = $(firstword $(wildcard /usr/bin/python3) $(PYTHON))
+bench-server: install # the compiled build in an environment of its own, for the next two
+	rm -rf .venv/bench
+	$(BENCH_PYTHON) tools/make_compiled.py .venv/bench/wheel
+	$(BIN)/uv venv --quiet --allow-existing --python $(BENCH_PYTHON) .venv/bench
+	$(BIN)/uv pip install --quiet --python .venv/bench/bin/python --require-hashes --requirement requirements-server.lock
+	$(BIN)/uv pip install --quiet --python .venv/bench/bin/python --no-deps .venv/bench/wheel/*.whl
+
+# What an answer costs, against the floor; some ten minutes, and five more the first time, which makes the registries.
+bench: bench-server # what an answer costs, against a floor in C; ten minutes
+	$(BIN)/python bench/cost.py --python .venv/bench/bin/python --results bench/results $(ARGS)
+
+bench-peers: bench-server # what it costs two other servers, uwhoisd and whois42d, in the same run; five minutes
+	$(BIN)/python bench/other_servers.py .venv/bench/bin/python $(ARGS)
 
 # How long a load of the whole registry takes, and what it takes; some five minutes.
 bench-load: install # how long it takes to load 1.3 million domains; five minutes
@@ -62,6 +74,9 @@ check: install # ruff, mypy, import-linter
 test: install $(if $(shell command -v npm),clients) # all tests but those that take minutes
 	$(BIN)/pytest --numprocesses 2 --dist worksteal -m "not alone"
 	$(BIN)/pytest -m alone
+
+test-compiled: install # the tests on the compiled build, in an environment of its own
+	.ci/compiled
 
 # What takes minutes: the server under load while everything around it fails.
 faults: install # the server under load while everything around it fails; minutes

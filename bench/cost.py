@@ -19,7 +19,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -33,7 +33,6 @@ from whoisd.sandbox.sandbox import DATABASE, prepare
 
 HERE: Final = Path(__file__).parent
 WHOISD: Final = Path(sys.executable).with_name("whoisd")
-SERVE: Final = (WHOISD, "serve", "--config")
 SIZES: Final = (10_000, 100_000, 1_300_000)
 CONNECTIONS: Final = (1, 4, 64, 256)
 SERVER_CPU, OTHER_CPU = 0, 1  # the floor or the worker; the load generator and PostgreSQL
@@ -66,6 +65,21 @@ cidrs = ["127.0.0.0/8"]
 rate = "unlimited"
 connections = 6000
 """
+
+
+def serve_by(python: Path) -> tuple[str | Path, ...]:
+    """Return the command that serves with the whoisd of an interpreter's environment."""
+    return python.with_name("whoisd"), "serve", "--config"
+
+
+SERVE: Final = serve_by(Path(sys.executable))
+
+
+def build_of(python: Path) -> str:
+    """Return what the whoisd of an interpreter is: its version, compiled or plain, and the interpreter's own version."""
+    commands: tuple[list[str | Path], ...] = ([python.with_name("whoisd"), "--version"], [python, "--version"])
+    said = [subprocess.run(it, check=True, capture_output=True, text=True).stdout.strip() for it in commands]  # noqa: S603 - ours
+    return " on ".join(said)
 
 
 # --- data and programs -------------------------------------------------------------------------------------------------
@@ -200,6 +214,7 @@ class Bench:
     generator: Path
     requests: int
     rounds: int
+    serve: Sequence[str | Path] = SERVE
 
     def load(self, subject: Subject, connections: int, requests: int) -> dict[str, float]:
         """Ask so many times; return what the generator says. Anything but whole answers ends the run."""
@@ -261,15 +276,24 @@ def server_over(bench: Bench, domains: int) -> Iterator[tuple[Subject, int]]:
     """Run a server over a registry, with all in memory and on its CPU; give the bytes of an answer on average too."""
     asked = bench.folder / f"{domains}.queries"
     asked.write_text("\n".join(queries(domains, seed=1)) + "\n", encoding="utf-8")
-    with registry(bench.folder, domains) as cluster, whoisd(bench.folder, domains, cluster) as (port, supervisor):
-        children = family(supervisor)[1:]
-        before = {pid: cpu_seconds([pid]) for pid in children}
-        warmed = bench.load(Subject(port, [], asked, IN_EVERY_ANSWER), 64, QUERIES)
-        worker = max(children, key=lambda pid: cpu_seconds([pid]) - before[pid])  # the one that answers
-        postgres = family(cluster.pid)
-        pin(family(supervisor), SERVER_CPU)
-        pin(postgres, OTHER_CPU)
-        yield Subject(port, [[worker], postgres], asked, IN_EVERY_ANSWER), int(warmed["bytes"] / QUERIES)
+    with (
+        registry(bench.folder, domains) as cluster,
+        whoisd(bench.folder, domains, cluster, bench.serve) as (port, supervisor),
+    ):
+        subject, answer = warm(bench, Subject(port, [], asked, IN_EVERY_ANSWER), supervisor, cluster, QUERIES)
+        yield subject, answer
+
+
+def warm(bench: Bench, subject: Subject, supervisor: int, cluster: Cluster, requests: int) -> tuple[Subject, int]:
+    """Ask a server of ours so often, and put it on its CPU; return what to measure of it, and the bytes of an answer."""
+    children = family(supervisor)[1:]
+    before = {pid: cpu_seconds([pid]) for pid in children}
+    warmed = bench.load(subject, 64, requests)
+    worker = max(children, key=lambda pid: cpu_seconds([pid]) - before[pid])  # the one that answers
+    postgres = family(cluster.pid)
+    pin(family(supervisor), SERVER_CPU)
+    pin(postgres, OTHER_CPU)
+    return replace(subject, groups=[[worker], postgres]), int(warmed["bytes"] / requests)
 
 
 @contextmanager
@@ -287,6 +311,12 @@ def main() -> None:
     options.add_argument(
         "--data", type=Path, default=HERE.parent / ".bench", help="folder of the registries (default: .bench)"
     )
+    options.add_argument(
+        "--python",
+        type=Path,
+        default=Path(sys.executable),
+        help="the interpreter whose whoisd is measured (default: this one)",
+    )
     options.add_argument("--sizes", type=int, nargs="+", default=SIZES, metavar="DOMAINS")
     options.add_argument("--connections", type=int, nargs="+", default=CONNECTIONS)
     options.add_argument("--requests", type=int, default=30_000, help="of one measurement (default: 30,000)")
@@ -296,7 +326,9 @@ def main() -> None:
     asked = options.parse_args()
     asked.data.mkdir(mode=0o711, exist_ok=True)
     folder = asked.data.absolute()
-    bench = Bench(folder, build(folder, "floor"), build(folder, "whoisload"), asked.requests, asked.rounds)
+    bench = Bench(
+        folder, build(folder, "floor"), build(folder, "whoisload"), asked.requests, asked.rounds, serve_by(asked.python)
+    )
     rows: list[Row] = []
     with ExitStack() as stack:
         servers = {domains: stack.enter_context(server_over(bench, domains)) for domains in sorted(asked.sizes)}
@@ -308,7 +340,7 @@ def main() -> None:
                 rows.append(row)
                 print(row, flush=True)
         memory = bench.soak(server, asked.soak) if asked.soak else None
-    write(rows, memory, asked.results)
+    write(rows, memory, build_of(asked.python), asked.results)
 
 
 if __name__ == "__main__":

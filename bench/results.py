@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
@@ -84,10 +83,10 @@ def table(rows: Sequence[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def text_of(rows: Sequence[Row], memory: tuple[Soak, Idle] | None) -> str:
+def text_of(rows: Sequence[Row], memory: tuple[Soak, Idle] | None, build: str) -> str:
     """Return the whole text of the results."""
     text = (
-        f"# What an answer costs\n\nwhoisd {version('whoisd')}, {datetime.now(UTC):%Y-%m-%d}. {machine()}.\n"
+        f"# What an answer costs\n\n{build}, {datetime.now(UTC):%Y-%m-%d}. {machine()}.\n"
         "CPU time is the kernel's accounting, for one request; in brackets the extremes, or the ratio to the floor.\n\n"
     )
     text += table(rows)
@@ -114,9 +113,9 @@ def plot(title: str, axis: str, points: Sequence[tuple[str, Row]]) -> bytes:
     return bytes(chart.render(disable_xml_declaration=True).encode())
 
 
-def write(rows: Sequence[Row], memory: tuple[Soak, Idle] | None, folder: Path | None) -> None:
+def write(rows: Sequence[Row], memory: tuple[Soak, Idle] | None, build: str, folder: Path | None) -> None:
     """Print the results, and write them and their plots to a folder if there is one."""
-    text = text_of(rows, memory)
+    text = text_of(rows, memory, build)
     print(f"\n{text}")
     if not folder:
         return
