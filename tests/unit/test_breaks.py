@@ -85,6 +85,7 @@ def test_judge_one_parameter() -> None:
     assert judge("test_x.py::test_it[6]", "assert 1 == 2", written) == "does not end"
 
 
+@pytest.mark.plain  # it copies the checkout
 def test_run() -> None:
     """A test is run against a copy with its change, in which it fails; in a copy without one it passes."""
     it = next(it for it in BREAKS if [*it.fails] == [QUICK])
