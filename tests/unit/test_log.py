@@ -15,6 +15,7 @@ import pytest
 import structlog
 from support import PATIENCE, environment
 
+from whoisd.answers.answer import Protocol
 from whoisd.errors import Outcome
 from whoisd.limits.sources import Client
 from whoisd.log import EVENTS, ClientNames, log_query, open_log
@@ -56,6 +57,18 @@ def test_one_line_of_json(capsys: pytest.CaptureFixture[str], outcome: Outcome) 
         "bytes": 12,
         "ms": 0.5,
     }
+
+
+@pytest.mark.parametrize("outcome", Outcome)
+def test_a_query_is_logged_as_all_else_is(capsys: pytest.CaptureFixture[str], outcome: Outcome) -> None:
+    """A connection's line is, byte for byte but for the moment, what the log's own method makes of the same facts."""
+    log = open_log("info", "json").bind(row=3)
+    log_query(log, outcome, client="192.0.2.7", network=None, protocol=Protocol.WHOIS, utf8=False, ms=0.5)
+    level = log.error if EVENTS[outcome] == "query.failed" else log.info
+    level(EVENTS[outcome], outcome=outcome, client="192.0.2.7", protocol=Protocol.WHOIS, utf8=False, ms=0.5)
+    one, other = (line.rpartition('"timestamp"') for line in capsys.readouterr().err.splitlines())
+    assert one[:2] == other[:2]
+    assert one[1]
 
 
 def test_facts_that_are_none_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:
