@@ -1,5 +1,6 @@
 """The HTTP server as clients meet it: limits, balancers, TLS, slow and odd clients, reloads and ends."""
 
+import asyncio
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from http.client import HTTPException
 from pathlib import Path
@@ -48,6 +50,26 @@ def test_three_protocols(web: WebService) -> None:
     status, headers, body = web.get("/?name=enkeltmand.dk", Accept_Language="da")
     assert (status, headers["content-type"], headers["content-language"]) == (200, "text/html; charset=utf-8", "da")
     assert "enkeltmandsvirksomhed" in body.decode()
+
+
+SET_EMAIL = """
+    UPDATE registry.registrant SET secondary_email = $1
+    WHERE handle = (SELECT registrant FROM registry.domain WHERE name = 'punktum.dk')"""
+
+
+def test_change_is_in_the_very_next_answer(database: Database) -> None:
+    """What is committed is in the next answer of every protocol, and what was before in none, while others ask."""
+    with WebService(database.reader) as web, ThreadPoolExecutor(4) as others:
+        paths = ("/domain/punktum.dk", "/rdap/domain/punktum.dk", "/?name=punktum.dk")
+        asked = [others.submit(web.ask, "--show-handles punktum.dk") for _ in range(400)]
+        before = "info@punktum.dk"
+        for number in range(10):
+            asyncio.run(database.execute(SET_EMAIL, email := f"nr{number}@punktum.example"))
+            for said in (*(web.get(path)[2].decode() for path in paths), web.ask("--show-handles punktum.dk")):
+                assert email in said
+                assert before not in said
+            before = email
+        assert all("punktum.dk" in answer.result() for answer in asked)
 
 
 @pytest.mark.parametrize(
