@@ -5,7 +5,7 @@ PORT ?= 4343
 BIN = .venv/bin
 
 .PHONY: install clients sandbox screenshots bench bench-load bench-peers bench-server bench-visible bench-web check test test-compiled faults breaks debian fuzz fuzz-targets fuzz-wire fuzz-replay mutants
-.PHONY: schemas format lock clean help man coverage compiled release release-check pythons
+.PHONY: schemas format lock clean help man coverage compiled deb release release-check pythons
 
 help: # what each command does
 	@sed -n 's/^\([a-z-]*\):[^#]*# \(.*\)/\1\t\2/p' Makefile | expand -t 16
@@ -94,8 +94,13 @@ RDAP_SCHEMAS = ../rdap-conformance-tool
 schemas: install # EPP frames and RDAP answers validated by the published schemas; SCHEMAS=, RDAP_SCHEMAS=
 	$(BIN)/pytest tests/schemas $(if $(wildcard $(SCHEMAS)),--schemas $(SCHEMAS)) $(if $(wildcard $(RDAP_SCHEMAS)),--rdap-schemas $(RDAP_SCHEMAS))
 
-# The manual's pages for operators, typed at a Debian that is made for it; two minutes, and much of Debian's mirror.
-debian: install # types the manual for operators at a Debian that it makes
+# For Debian 12 and 13: dist/whoisd_VERSION_amd64.deb. Compiled for each of their Pythons that is here with its headers.
+deb: install # the Debian package, into dist/
+	$(BIN)/python tools/make_deb.py
+
+# The package's life on Debian 12 and 13, and the manual's pages for operators typed at a Debian that is made for it; much of Debian's
+# mirror.
+debian: deb # the Debian package and the manual for operators, tried at Debians that it makes
 	$(BIN)/pytest tests/operator
 
 # Each target of tests/fuzz for so many seconds, guided by coverage; then a great many odd clients at a running server.

@@ -1,6 +1,6 @@
-"""`python -m whoisd`: the same commands."""
+"""`python -m whoisd`: the same commands, by the same name."""
 
 from whoisd.commands.cli import main
 
 if __name__ == "__main__":
-    main()
+    main(prog_name="whoisd")

@@ -8,11 +8,12 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 import pytest
-from debian import Debian, blocks, why_not
+from debian_system import CHECKOUT, Debian, blocks, bring_checkout, why_not
 
 pytestmark = pytest.mark.skipif(bool(WHY_NOT := why_not()), reason=WHY_NOT)
 
@@ -35,7 +36,8 @@ HERE: Final = '[[network]]\nname = "here"\ncidrs = ["127.0.0.0/8", "::1"]\nrate 
 def debian(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Debian]:
     """Where the manual was followed from the first step to the last, and the data of the sandbox was loaded."""
     packages = [word for word in TYPED["1. Packages"].split()[2:] if not word.startswith("-")]
-    with Debian(tmp_path_factory.mktemp("debian"), ROOT, packages, "requirements-server.lock") as debian:
+    bring = partial(bring_checkout, checkout=ROOT, lock="requirements-server.lock")
+    with Debian(tmp_path_factory.mktemp("debian"), packages, bring, at=CHECKOUT) as debian:
         for step in STEPS:
             debian.type(TYPED[step])
         debian.type("whoisd load sql/sandbox.jsonl")

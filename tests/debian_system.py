@@ -1,8 +1,8 @@
 """A Debian of its own: a minimal system in a folder, booted with systemd in its own namespaces, at which commands are typed.
 
 It has a loopback device and no other network: its port 43, its accounts and its services are nobody else's. What
-the commands install is fetched before it is booted: Debian's packages lie in apt's cache, and pip takes Python's from a
-folder.
+the commands install is fetched before it is booted: Debian's packages lie in apt's cache, and whoever makes the system
+brings the rest.
 """
 
 import os
@@ -11,15 +11,15 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 from typing import Final, Self
 
 from support import PATIENCE, end
 
-RELEASE: Final = "bookworm"
-PYTHON: Final = "3.11"  # of that release
+RELEASES: Final = ("bookworm", "trixie")  # Debian 12 and 13
+PYTHON: Final = "3.11"  # of the first
 MINIMAL: Final = "ca-certificates,dbus,libpam-systemd,make,systemd-sysv"  # what any machine has, besides the essential
 LONGEST: Final = 240.0  # seconds that a command may take
 CHECKOUT: Final = "/root/whoisd"
@@ -57,10 +57,19 @@ def why_not() -> str:
 class Debian(AbstractContextManager["Debian"]):
     """The system, which is up while this is entered, and gone afterwards."""
 
-    def __init__(self, folder: Path, checkout: Path, packages: Sequence[str], lock: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        packages: Sequence[str],
+        bring: Callable[[Path], None],
+        *,
+        release: str = RELEASES[0],
+        at: str = "/root",
+    ) -> None:
+        """`packages` can be installed in it; `bring` puts what else is needed there before it is booted; typed `at`."""
         self.root = folder / "root"
         self.console = folder / "console"
-        self._checkout, self._packages, self._lock = checkout, packages, lock
+        self._packages, self._bring, self._release, self._at = packages, bring, release, at
 
     def __enter__(self) -> Self:
         self.root.mkdir()
@@ -71,7 +80,11 @@ class Debian(AbstractContextManager["Debian"]):
             self._prepare()
             with self.console.open("wb") as console:
                 self._nspawn = subprocess.Popen(
-                    [*_BOOT, f"--directory={self.root}"], stdin=subprocess.DEVNULL, stdout=console, stderr=console
+                    [*_BOOT, f"--directory={self.root}"],
+                    env={**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"},  # systemd 257 knows no other
+                    stdin=subprocess.DEVNULL,
+                    stdout=console,
+                    stderr=console,
                 )
             undone.callback(end, self._nspawn)
             self._init = self._wait_for_init()
@@ -83,16 +96,10 @@ class Debian(AbstractContextManager["Debian"]):
         self._done.close()
 
     def _prepare(self) -> None:
-        """Make the system, with a copy of the checkout in it, and fetch what will be installed."""
-        _run("debootstrap", "--variant=minbase", f"--include={MINIMAL}", RELEASE, self.root)
+        """Make the system, fetch what will be installed, and put the rest into it."""
+        _run("debootstrap", "--variant=minbase", f"--include={MINIMAL}", self._release, self.root)
         _run("chroot", self.root, "apt-get", "install", "--yes", "--download-only", *self._packages)
-        fetch = ("download", "--require-hashes", "--only-binary=:all:", "--python-version", PYTHON)
-        to = ("--dest", self._inside(_WHEELS), "--requirement", self._lock)
-        _run(sys.executable, "-m", "pip", *fetch, *to, at=self._checkout)
-        self._inside("/etc/pip.conf").write_text(_PIP, encoding="utf-8")
-        self._inside(CHECKOUT).mkdir()
-        copy = 'git ls-files -z | tar --null --files-from=- --create | tar --extract --no-same-owner --directory="$0"'
-        _run("sh", "-c", copy, self._inside(CHECKOUT), at=self._checkout)
+        self._bring(self.root)
 
     def _inside(self, path: str) -> Path:
         return self.root / path.lstrip("/")
@@ -108,10 +115,21 @@ class Debian(AbstractContextManager["Debian"]):
             time.sleep(0.05)
         raise AssertionError(f"it did not boot:\n{self.console.read_text(errors='replace')}")
 
-    def type(self, text: str, at: str = CHECKOUT) -> str:
+    def type(self, text: str) -> str:
         """What is printed when root pastes this there; its commands must end well."""
-        enter = ("nsenter", "--target", str(self._init), "--all", f"--wd={self._inside(at)}")
+        enter = ("nsenter", "--target", str(self._init), "--all", f"--wd={self._inside(self._at)}")
         return _run(*enter, "bash", "-euo", "pipefail", "-c", text, environment=_ENVIRONMENT)
+
+
+def bring_checkout(root: Path, checkout: Path, lock: str) -> None:
+    """Put a copy of what git tracks into a system, and the Python packages of a lock file, where pip finds them."""
+    wheels = root / _WHEELS.lstrip("/")
+    fetch = ("download", "--require-hashes", "--only-binary=:all:", "--python-version", PYTHON)
+    _run(sys.executable, "-m", "pip", *fetch, "--dest", wheels, "--requirement", lock, at=checkout)
+    (root / "etc/pip.conf").write_text(_PIP, encoding="utf-8")
+    (root / CHECKOUT.lstrip("/")).mkdir()
+    copy = 'git ls-files -z | tar --null --files-from=- --create | tar --extract --no-same-owner --directory="$0"'
+    _run("sh", "-c", copy, root / CHECKOUT.lstrip("/"), at=checkout)
 
 
 def _run(*command: str | Path, at: Path | None = None, environment: dict[str, str] | None = None) -> str:

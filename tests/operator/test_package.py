@@ -1,0 +1,246 @@
+"""The Debian package, as `make deb` left it in dist/: installed, upgraded, rolled back and purged on Debian 12 and 13.
+
+systemd and dpkg run it all. The versions after it are made of it: other numbers, one more migration, a fault.
+"""
+
+import re
+import shutil
+import subprocess
+import tomllib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import pytest
+from debian_system import RELEASES, Debian, blocks, why_not
+
+ROOT: Final = Path(__file__).parents[2]
+THIS: Final = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+NEXT, STUCK, HANGS = f"{THIS}.1", f"{THIS}.2", f"{THIS}.3"
+PACKAGE: Final = ROOT / "dist" / f"whoisd_{THIS}_amd64.deb"
+LACKING: Final = why_not() or ("" if PACKAGE.exists() else f"there is no {PACKAGE}: make deb")
+pytestmark = pytest.mark.skipif(bool(LACKING), reason=LACKING)
+
+TYPED: Final = blocks((ROOT / "docs" / "install.md").read_text(encoding="utf-8"))
+CONFIG: Final = "/etc/whoisd/whoisd.toml"
+HERE: Final = '[[network]]\nname = "here"\ncidrs = ["127.0.0.0/8", "::1"]\nrate = "unlimited"\n'
+ASK: Final = "whois -h 127.0.0.1 punktum.dk"
+INSTALL: Final = "apt-get install --yes --allow-downgrades ./whoisd_{}_amd64.deb 2>&1"
+DATA: Final = "cd / && runuser -u postgres -- psql --dbname=whois -tAc 'SELECT count(*) FROM registry.domain'"
+
+# Clients, eight at a time, each one query after another until the file is there. What none of them may see is an answer that
+# is not whole; a client waits as long as whois does, which is for ever.
+LOAD: Final = """\
+import pathlib, socket, sys, threading
+enough, asked, lost = pathlib.Path("/root/enough"), [], []
+def ask():
+    while not enough.exists():
+        try:
+            with socket.create_connection(("127.0.0.1", 43)) as client:
+                client.sendall(b"punktum.dk\\r\\n")
+                answer = b"".join(iter(lambda: client.recv(65536), b""))
+        except OSError as error:
+            answer = repr(error).encode()
+        (asked if b"Registered:" in answer and answer.endswith(b"\\r\\n") else lost).append(answer)
+threads = [threading.Thread(target=ask) for _ in range(8)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+versions = sorted({line.split()[-1].decode() for answer in asked for line in answer.splitlines() if b"# Version:" in line})
+print(len(asked), len(lost), *versions)
+print(*lost[:3], sep="\\n", file=sys.stderr)
+"""
+
+
+@pytest.fixture(scope="module", params=RELEASES)
+def debian(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Debian]:
+    """Where the package was installed as the manual says, and the data of the sandbox was loaded."""
+    packages = ("postgresql", "python3", "whois", "curl", "man-db", "bash-completion")
+    folder = tmp_path_factory.mktemp(request.param)
+    with Debian(folder, packages, bring, release=request.param) as debian:
+        debian.type(f"apt-get install --yes {' '.join(packages[2:])}")
+        debian.type(TYPED["The Debian package"].replace("*", THIS))
+        debian.type("whoisd load /usr/share/whoisd/sql/sandbox.jsonl")
+        debian.type(f"tee --append {CONFIG} <<'END'\n{HERE}END\nsystemctl reload whoisd")
+        yield debian
+
+
+# --- the versions ----------------------------------------------------------------------------------------------------
+
+
+def bring(root: Path) -> None:
+    """Put the package into a system, and the versions after it."""
+    shutil.copy(PACKAGE, root / "root")
+    (root / "root/load.py").write_text(LOAD, encoding="utf-8")
+    for version, change in (
+        (NEXT, partial(migration, "next", "COMMENT ON SCHEMA registry IS 'as of the next version'")),
+        (STUCK, partial(migration, "stuck", "SELECT nothing FROM nowhere")),
+        (HANGS, does_not_start),
+    ):
+        repack(root / "root", version, change)
+
+
+def repack(into: Path, version: str, change: Callable[[Path], None]) -> None:
+    """Make the package of another version, in which something is changed."""
+    tree = into / version
+    subprocess.run(["dpkg-deb", "--raw-extract", PACKAGE, tree], check=True)
+    control = tree / "DEBIAN/control"
+    control.write_text(
+        control.read_text(encoding="utf-8").replace(f"Version: {THIS}", f"Version: {version}"), encoding="utf-8"
+    )
+    (tree / "usr/lib/whoisd/unpacked/VERSION").write_text(f"{version}\n", encoding="utf-8")
+    for metadata in tree.glob("usr/lib/whoisd/unpacked/lib/*/site-packages/whoisd-*.dist-info/METADATA"):
+        text = metadata.read_text(encoding="utf-8")
+        metadata.write_text(text.replace(f"\nVersion: {THIS}", f"\nVersion: {version}", 1), encoding="utf-8")
+    change(tree)
+    name = into / f"whoisd_{version}_amd64.deb"
+    subprocess.run(["dpkg-deb", "--root-owner-group", "-Znone", "--build", tree, name], check=True, capture_output=True)
+    shutil.rmtree(tree)
+
+
+def modules(tree: Path) -> Iterator[Path]:
+    """Yield our own modules in a package, of each Python."""
+    yield from tree.glob("usr/lib/whoisd/unpacked/lib/*/site-packages/whoisd")
+
+
+def migration(name: str, sql: str, tree: Path) -> None:
+    """Add a migration."""
+    for folder in modules(tree):
+        number = len([*folder.glob("sql/0*.sql")]) + 1
+        (folder / "sql" / f"{number:04}_{name}.sql").write_text(sql, encoding="utf-8")
+
+
+def does_not_start(tree: Path) -> None:
+    """Break the server itself: the configuration is good, a query is answered, and no server comes up."""
+    migration("next", "COMMENT ON SCHEMA registry IS 'as of the next version'", tree)
+    for folder in modules(tree):
+        with (folder / "server" / "supervisor.py").open("a", encoding="utf-8") as module:
+            module.write('\nraise SystemExit("this version does not start")\n')
+
+
+# --- what is typed ---------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def load(debian: Debian) -> Iterator[list[str]]:
+    """Eight clients ask meanwhile and are all answered; afterwards the list has the versions that answered."""
+    versions: list[str] = []
+    debian.type("rm -f enough")
+    with ThreadPoolExecutor(1) as thread:
+        asked = thread.submit(debian.type, "python3 load.py")
+        try:
+            debian.type(ASK)
+            yield versions
+            debian.type(ASK)
+        finally:
+            debian.type("touch enough")
+        answered, lost, *seen = asked.result().split()
+    assert (int(answered) > 0, lost) == (True, "0"), (answered, lost)
+    print(f"{answered} queries answered, {lost} lost")  # noqa: T201 - the figure of the manual
+    versions += seen
+
+
+def version(debian: Debian) -> str:
+    """The version that answers."""
+    found = re.search(r"^# Version: whoisd (.*?)\r?$", debian.type(ASK), re.MULTILINE)
+    assert found
+    return found[1]
+
+
+def state(debian: Debian) -> str:
+    """What dpkg says of the package."""
+    return debian.type("dpkg-query --show --showformat='${db:Status-Status} ${Version}' whoisd")
+
+
+def refused(debian: Debian, command: str) -> str:
+    """What a command says that must fail."""
+    return debian.type(f"if {command}; then echo 'it went well'; exit 1; fi")
+
+
+# --- tests, in the order of a package's life -------------------------------------------------------------------------
+
+
+def test_serves(debian: Debian) -> None:
+    """After the commands of the manual it serves over both versions of IP, now and at every boot."""
+    for host in ("127.0.0.1", "::1"):
+        assert "info@punktum.dk" in debian.type(f"whois -h {host} -- '--show-handles punktum.dk'")
+    assert debian.type("systemctl is-enabled whoisd.service whoisd.socket") == "enabled\nenabled\n"
+    assert f"whoisd, version {THIS}" in debian.type("whoisd --version")
+
+
+def test_setup_again(debian: Debian) -> None:
+    """The database's steps are said, and typed again they leave what is there."""
+    said = debian.type("whoisd-setup-database 2>&1")
+    for step in ("the roles", "the database whois", "the audit trail"):
+        assert re.search(rf"^- {step}.* (is|are) there$", said, re.MULTILINE)
+    assert "lets the accounts in" in said
+    assert "The database is ready." in said
+    assert debian.type(f"grep -c map=whoisd /etc/postgresql/*/main/pg_hba.conf; {DATA} > /dev/null") == "1\n"
+
+
+def test_what_comes_with_it(debian: Debian) -> None:
+    """The man pages are found, bash completes commands and options, and nothing is written beside the libraries."""
+    debian.type("man --where whoisd whoisd.toml whoisd-setup-database")
+    complete = "COMP_WORDS='whoisd {}' COMP_CWORD={} _WHOISD_COMPLETE=bash_complete whoisd"
+    assert "plain,migrate" in debian.type(complete.format("mi", 1))
+    assert "plain,--config" in debian.type(complete.format("migrate --c", 2))
+    debian.type("bash -ic '. /usr/share/bash-completion/completions/whoisd; complete -p whoisd' 2> /dev/null")
+    assert debian.type("find /usr/lib/whoisd/unpacked -name __pycache__") == ""
+
+
+def test_upgrade_with_a_fault_in_the_configuration(debian: Debian) -> None:
+    """The new version is tried first: when its check fails the old one serves on, until it is mended."""
+    debian.type(f"cp {CONFIG} before; echo 'prot = 43' >> {CONFIG}")
+    with load(debian) as versions:
+        said = refused(debian, INSTALL.format(NEXT))
+        assert "network.0.prot" in said
+        assert f"{THIS} stays in service" in said
+        assert state(debian) == f"half-configured {NEXT}"
+    assert versions == [THIS]
+    debian.type(f"cat before > {CONFIG}")
+
+
+def test_upgrade(debian: Debian) -> None:
+    """The next version takes over with its migration, and no query is lost; a change of the configuration file is kept."""
+    with load(debian) as versions:
+        debian.type("dpkg --configure whoisd")
+    assert versions == [THIS, NEXT]
+    assert (version(debian), state(debian)) == (NEXT, f"installed {NEXT}")
+    assert "_next.sql" in debian.type("journalctl --unit=whoisd-migrate --output=cat | grep ^applied")
+    assert "here" in debian.type(f"tail --lines=4 {CONFIG}")
+
+
+@pytest.mark.parametrize(
+    ("release", "said"), [(STUCK, 'relation "nowhere" does not exist'), (HANGS, "this version does not start")]
+)
+def test_upgrade_that_fails(debian: Debian, release: str, said: str) -> None:
+    """A migration that fails, or a server that does not come up, leaves the old version serving, and no query is lost."""
+    with load(debian) as versions:
+        told = refused(debian, INSTALL.format(release))
+        assert said in told
+        assert f"{NEXT} stays in service" in told
+    assert (versions, version(debian)) == ([NEXT], NEXT)
+    assert state(debian) == f"half-configured {release}"
+
+
+def test_roll_back(debian: Debian) -> None:
+    """The package of the version before takes over again, over the newer schema, and no query is lost."""
+    with load(debian) as versions:
+        debian.type(INSTALL.format(THIS))
+    assert versions == [THIS, NEXT]
+    assert (version(debian), state(debian)) == (THIS, f"installed {THIS}")
+
+
+def test_remove_and_purge(debian: Debian) -> None:
+    """Removed, it leaves its configuration; purged, nothing but the data; port 43 is closed."""
+    rows = debian.type(DATA)
+    debian.type("apt-get remove --yes whoisd")
+    assert debian.type(f"ls {CONFIG}; test -e /usr/lib/whoisd || echo gone") == f"{CONFIG}\ngone\n"
+    refused(debian, "(exec 3<>/dev/tcp/127.0.0.1/43) 2> /dev/null")
+    debian.type("apt-get purge --yes whoisd")
+    left = debian.type("find / -xdev -name '*whoisd*' -not -path '/proc/*' -not -path '/sys/*' -not -path '/root/*'")
+    assert [path for path in left.split() if "/var/cache/apt/" not in path] == []
+    assert debian.type("getent passwd whoisd whoisd-migrate || echo none") == "none\n"
+    assert debian.type(DATA) == rows
