@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from hashlib import sha256
 from importlib.metadata import distributions
 from pathlib import Path
 from shutil import copyfile, which
@@ -31,6 +32,9 @@ PYTHONS: Final = ("3.11", "3.13")  # of Debian 12 and 13
 PLATFORM: Final = "x86_64-manylinux_2_36"  # the older of their C libraries
 MAINTAINER: Final = re.compile("^Maintainer: (.*)$", re.MULTILINE)
 HOME: Final = "/usr/lib/whoisd"
+# An interpreter that its owner built has the folder that it was built for in its own; ours are to name none, nor hold what a
+# debugger reads.
+LINKING: Final = {"LDSHARED": "cc -shared -Wl,-z,relro,-z,now", "CFLAGS": "-g0"}
 
 CAN_COMPILE: Final = """\
 import ensurepip, pathlib, shutil, sysconfig
@@ -123,7 +127,8 @@ def make_wheels(source: Path, tree: Path, moment: int) -> dict[str, Path]:
     def wheel(python: str) -> Path:
         into = tree / f"wheel{python}"
         for interpreter in interpreters(python):
-            run(interpreter, source / "tools" / "make_compiled.py", into, at=source, SOURCE_DATE_EPOCH=str(moment))
+            compiled = (interpreter, source / "tools" / "make_compiled.py", into)
+            run(*compiled, at=source, SOURCE_DATE_EPOCH=str(moment), **LINKING)
             return next(into.iterdir())
         sys.stderr.write(f"deb: plain for Python {python}: it is not here with its headers and a C compiler\n")
         return plain
@@ -158,7 +163,16 @@ def make_environment(tree: Path, wheels: Mapping[str, Path], version: str) -> No
     (environment / "bin" / "whoisd").write_text(LAUNCHER, encoding="utf-8")
     (environment / "bin" / "whoisd").chmod(0o755)
     (environment / "pyvenv.cfg").write_text("home = /usr/bin\ninclude-system-site-packages = false\n", encoding="utf-8")
-    (environment / "VERSION").write_text(f"{version}\n", encoding="utf-8")
+    (environment / "BUILD").write_text(f"{version}-{digest(environment)}\n", encoding="utf-8")
+
+
+def digest(folder: Path) -> str:
+    """Return eight digits that tell a folder from another by what its files hold."""
+    told = sha256()
+    for file in sorted(path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()):
+        held = file.read_bytes()
+        told.update(f"{file.relative_to(folder)}\0{len(held)}\0".encode() + held)
+    return told.hexdigest()[:8]
 
 
 def tidy(packages: Path) -> None:

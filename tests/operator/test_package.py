@@ -10,7 +10,6 @@ import tomllib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -24,11 +23,11 @@ PACKAGE: Final = ROOT / "dist" / f"whoisd_{THIS}_amd64.deb"
 LACKING: Final = why_not() or ("" if PACKAGE.exists() else f"there is no {PACKAGE}: make deb")
 pytestmark = pytest.mark.skipif(bool(LACKING), reason=LACKING)
 
-TYPED: Final = blocks((ROOT / "docs" / "install.md").read_text(encoding="utf-8"))
+PAGES: Final = [ROOT / "docs" / "install.md", ROOT / "docs" / "operate.md"]
+TYPED: Final = blocks("\n".join(page.read_text(encoding="utf-8") for page in PAGES))
 CONFIG: Final = "/etc/whoisd/whoisd.toml"
 HERE: Final = '[[network]]\nname = "here"\ncidrs = ["127.0.0.0/8", "::1"]\nrate = "unlimited"\n'
 ASK: Final = "whois -h 127.0.0.1 punktum.dk"
-INSTALL: Final = "apt-get install --yes --allow-downgrades ./whoisd_{}_amd64.deb 2>&1"
 DATA: Final = "cd / && runuser -u postgres -- psql --dbname=whois -tAc 'SELECT count(*) FROM registry.domain'"
 
 # Clients, eight at a time, each one query after another until the file is there. What none of them may see is an answer that
@@ -74,11 +73,7 @@ def bring(root: Path) -> None:
     """Put the package into a system, and the versions after it."""
     shutil.copy(PACKAGE, root / "root")
     (root / "root/load.py").write_text(LOAD, encoding="utf-8")
-    for version, change in (
-        (NEXT, partial(migration, "next", "COMMENT ON SCHEMA registry IS 'as of the next version'")),
-        (STUCK, partial(migration, "stuck", "SELECT nothing FROM nowhere")),
-        (HANGS, does_not_start),
-    ):
+    for version, change in ((NEXT, next_schema), (STUCK, does_not_migrate), (HANGS, does_not_start)):
         repack(root / "root", version, change)
 
 
@@ -90,7 +85,7 @@ def repack(into: Path, version: str, change: Callable[[Path], None]) -> None:
     control.write_text(
         control.read_text(encoding="utf-8").replace(f"Version: {THIS}", f"Version: {version}"), encoding="utf-8"
     )
-    (tree / "usr/lib/whoisd/unpacked/VERSION").write_text(f"{version}\n", encoding="utf-8")
+    (tree / "usr/lib/whoisd/unpacked/BUILD").write_text(f"{version}-repacked\n", encoding="utf-8")
     for metadata in tree.glob("usr/lib/whoisd/unpacked/lib/*/site-packages/whoisd-*.dist-info/METADATA"):
         text = metadata.read_text(encoding="utf-8")
         metadata.write_text(text.replace(f"\nVersion: {THIS}", f"\nVersion: {version}", 1), encoding="utf-8")
@@ -105,16 +100,29 @@ def modules(tree: Path) -> Iterator[Path]:
     yield from tree.glob("usr/lib/whoisd/unpacked/lib/*/site-packages/whoisd")
 
 
-def migration(name: str, sql: str, tree: Path) -> None:
+def add_migration(tree: Path, name: str, sql: str) -> None:
     """Add a migration."""
     for folder in modules(tree):
         number = len([*folder.glob("sql/0*.sql")]) + 1
         (folder / "sql" / f"{number:04}_{name}.sql").write_text(sql, encoding="utf-8")
 
 
+def next_schema(tree: Path) -> None:
+    """Have one more migration, and another example of a configuration."""
+    with (tree / CONFIG.lstrip("/")).open("a", encoding="utf-8") as example:
+        example.write("# of the next version\n")
+    add_migration(tree, "next", "COMMENT ON SCHEMA registry IS 'as of the next version'")
+
+
+def does_not_migrate(tree: Path) -> None:
+    """Have a migration that fails."""
+    next_schema(tree)
+    add_migration(tree, "stuck", "SELECT nothing FROM nowhere")
+
+
 def does_not_start(tree: Path) -> None:
     """Break the server itself: the configuration is good, a query is answered, and no server comes up."""
-    migration("next", "COMMENT ON SCHEMA registry IS 'as of the next version'", tree)
+    next_schema(tree)
     for folder in modules(tree):
         with (folder / "server" / "supervisor.py").open("a", encoding="utf-8") as module:
             module.write('\nraise SystemExit("this version does not start")\n')
@@ -154,6 +162,11 @@ def state(debian: Debian) -> str:
     return debian.type("dpkg-query --show --showformat='${db:Status-Status} ${Version}' whoisd")
 
 
+def upgrade_to(version: str) -> str:
+    """The command of the manual."""
+    return TYPED["Upgrading the package"].strip().replace("NEW", version)
+
+
 def refused(debian: Debian, command: str) -> str:
     """What a command says that must fail."""
     return debian.type(f"if {command}; then echo 'it went well'; exit 1; fi")
@@ -180,6 +193,17 @@ def test_setup_again(debian: Debian) -> None:
     assert debian.type(f"grep -c map=whoisd /etc/postgresql/*/main/pg_hba.conf; {DATA} > /dev/null") == "1\n"
 
 
+def test_lintian() -> None:
+    """Debian's checker finds no error in the package."""
+    if not shutil.which("lintian"):
+        pytest.skip("lintian is not installed: apt-get install lintian")
+    found = subprocess.run(
+        ["lintian", "--allow-root", "--fail-on=error", PACKAGE], capture_output=True, text=True, check=False
+    )
+    print(found.stdout)  # noqa: T201 - its warnings
+    assert (found.returncode, found.stderr) == (0, ""), found.stdout
+
+
 def test_what_comes_with_it(debian: Debian) -> None:
     """The man pages are found, bash completes commands and options, and nothing is written beside the libraries."""
     debian.type("man --where whoisd whoisd.toml whoisd-setup-database")
@@ -194,9 +218,9 @@ def test_upgrade_with_a_fault_in_the_configuration(debian: Debian) -> None:
     """The new version is tried first: when its check fails the old one serves on, until it is mended."""
     debian.type(f"cp {CONFIG} before; echo 'prot = 43' >> {CONFIG}")
     with load(debian) as versions:
-        said = refused(debian, INSTALL.format(NEXT))
+        said = refused(debian, upgrade_to(NEXT))
         assert "network.0.prot" in said
-        assert f"{THIS} stays in service" in said
+        assert re.search(rf"{THIS}-\w+ stays in service", said)
         assert state(debian) == f"half-configured {NEXT}"
     assert versions == [THIS]
     debian.type(f"cat before > {CONFIG}")
@@ -210,6 +234,7 @@ def test_upgrade(debian: Debian) -> None:
     assert (version(debian), state(debian)) == (NEXT, f"installed {NEXT}")
     assert "_next.sql" in debian.type("journalctl --unit=whoisd-migrate --output=cat | grep ^applied")
     assert "here" in debian.type(f"tail --lines=4 {CONFIG}")
+    assert debian.type(f"tail --lines=1 {CONFIG}.dpkg-dist") == "# of the next version\n"
 
 
 @pytest.mark.parametrize(
@@ -218,9 +243,9 @@ def test_upgrade(debian: Debian) -> None:
 def test_upgrade_that_fails(debian: Debian, release: str, said: str) -> None:
     """A migration that fails, or a server that does not come up, leaves the old version serving, and no query is lost."""
     with load(debian) as versions:
-        told = refused(debian, INSTALL.format(release))
+        told = refused(debian, upgrade_to(release))
         assert said in told
-        assert f"{NEXT} stays in service" in told
+        assert re.search(rf"{NEXT}-\w+ stays in service", told)
     assert (versions, version(debian)) == ([NEXT], NEXT)
     assert state(debian) == f"half-configured {release}"
 
@@ -228,7 +253,7 @@ def test_upgrade_that_fails(debian: Debian, release: str, said: str) -> None:
 def test_roll_back(debian: Debian) -> None:
     """The package of the version before takes over again, over the newer schema, and no query is lost."""
     with load(debian) as versions:
-        debian.type(INSTALL.format(THIS))
+        debian.type(TYPED["Rolling the package back"].replace("OLD", THIS))
     assert versions == [THIS, NEXT]
     assert (version(debian), state(debian)) == (THIS, f"installed {THIS}")
 
@@ -239,7 +264,7 @@ def test_remove_and_purge(debian: Debian) -> None:
     debian.type("apt-get remove --yes whoisd")
     assert debian.type(f"ls {CONFIG}; test -e /usr/lib/whoisd || echo gone") == f"{CONFIG}\ngone\n"
     refused(debian, "(exec 3<>/dev/tcp/127.0.0.1/43) 2> /dev/null")
-    debian.type("apt-get purge --yes whoisd")
+    debian.type(TYPED["Removing the package"])
     left = debian.type("find / -xdev -name '*whoisd*' -not -path '/proc/*' -not -path '/sys/*' -not -path '/root/*'")
     assert [path for path in left.split() if "/var/cache/apt/" not in path] == []
     assert debian.type("getent passwd whoisd whoisd-migrate || echo none") == "none\n"

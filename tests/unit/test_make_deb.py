@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from make_deb import HOME, UNITS, interpreters, make_units, write_changelog
+from make_deb import HOME, UNITS, digest, interpreters, make_units, write_changelog
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.plain  # it reads the sources
@@ -61,6 +61,18 @@ def test_scripts(script: str) -> None:
     checked = subprocess.run(["sh", "-n", file], capture_output=True, text=True, check=False)
     assert (checked.returncode, checked.stderr) == (0, "")
     assert "\nset -e" in file.read_text(encoding="utf-8")
+
+
+def test_digest(tmp_path: Path) -> None:
+    """Two builds of one version are told apart by what their files hold and how they are called, by nothing else."""
+    (tmp_path / "a").write_text("one", encoding="utf-8")
+    was = digest(tmp_path)
+    (tmp_path / "python").symlink_to("/usr/bin/python3")
+    assert digest(tmp_path) == was
+    (tmp_path / "a").rename(tmp_path / "b")
+    renamed = digest(tmp_path)
+    (tmp_path / "b").write_text("two", encoding="utf-8")
+    assert len({was, renamed, digest(tmp_path)}) == 3
 
 
 def test_no_interpreter() -> None:
