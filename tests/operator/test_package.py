@@ -4,6 +4,7 @@ systemd and dpkg run it all. The versions after it are made of it: other numbers
 """
 
 import re
+import shlex
 import shutil
 import subprocess
 import tomllib
@@ -28,7 +29,8 @@ TYPED: Final = blocks("\n".join(page.read_text(encoding="utf-8") for page in PAG
 CONFIG: Final = "/etc/whoisd/whoisd.toml"
 HERE: Final = '[[network]]\nname = "here"\ncidrs = ["127.0.0.0/8", "::1"]\nrate = "unlimited"\n'
 ASK: Final = "whois -h 127.0.0.1 punktum.dk"
-DATA: Final = "cd / && runuser -u postgres -- psql --dbname=whois -tAc 'SELECT count(*) FROM registry.domain'"
+LOCK: Final = 0x77686F6973  # of whoever migrates
+HELD: Final = "SELECT {} FROM pg_locks WHERE locktype = 'advisory' AND granted"
 
 # Clients, eight at a time, each one query after another until the file is there. What none of them may see is an answer that
 # is not whole; a client waits as long as whois does, which is for ever.
@@ -75,10 +77,12 @@ def bring(root: Path) -> None:
     (root / "root/load.py").write_text(LOAD, encoding="utf-8")
     for version, change in ((NEXT, next_schema), (STUCK, does_not_migrate), (HANGS, does_not_start)):
         repack(root / "root", version, change)
+    (root / "root/rebuilt").mkdir()
+    repack(root / "root/rebuilt", THIS, does_not_start)
 
 
 def repack(into: Path, version: str, change: Callable[[Path], None]) -> None:
-    """Make the package of another version, in which something is changed."""
+    """Make the package of another version, or of another build of one, in which something is changed."""
     tree = into / version
     subprocess.run(["dpkg-deb", "--raw-extract", PACKAGE, tree], check=True)
     control = tree / "DEBIAN/control"
@@ -150,6 +154,14 @@ def load(debian: Debian) -> Iterator[list[str]]:
     versions += seen
 
 
+def as_superuser(sql: str) -> str:
+    """The command by which PostgreSQL's superuser asks their database."""
+    return f"(cd / && runuser -u postgres -- psql --dbname=whois -tAc {shlex.quote(sql)})"
+
+
+COUNT: Final = as_superuser("SELECT count(*) FROM registry.domain")
+
+
 def version(debian: Debian) -> str:
     """The version that answers."""
     found = re.search(r"^# Version: whoisd (.*?)\r?$", debian.type(ASK), re.MULTILINE)
@@ -180,7 +192,10 @@ def test_serves(debian: Debian) -> None:
     for host in ("127.0.0.1", "::1"):
         assert "info@punktum.dk" in debian.type(f"whois -h {host} -- '--show-handles punktum.dk'")
     assert debian.type("systemctl is-enabled whoisd.service whoisd.socket") == "enabled\nenabled\n"
-    assert f"whoisd, version {THIS}" in debian.type("whoisd --version")
+    compiled = debian.type(
+        "find /usr/lib/whoisd/current/lib/$(basename $(readlink -f /usr/bin/python3)) -name '*__mypyc*.so'"
+    )
+    assert debian.type("whoisd --version") == f"whoisd, version {THIS}, {'compiled' if compiled else 'plain'}\n"
 
 
 def test_setup_again(debian: Debian) -> None:
@@ -190,7 +205,7 @@ def test_setup_again(debian: Debian) -> None:
         assert re.search(rf"^- {step}.* (is|are) there$", said, re.MULTILINE)
     assert "lets the accounts in" in said
     assert "The database is ready." in said
-    assert debian.type(f"grep -c map=whoisd /etc/postgresql/*/main/pg_hba.conf; {DATA} > /dev/null") == "1\n"
+    assert debian.type(f"grep -c map=whoisd /etc/postgresql/*/main/pg_hba.conf; {COUNT} > /dev/null") == "1\n"
 
 
 def test_lintian() -> None:
@@ -258,9 +273,84 @@ def test_roll_back(debian: Debian) -> None:
     assert (version(debian), state(debian)) == (THIS, f"installed {THIS}")
 
 
+def pid(debian: Debian) -> str:
+    """The server's process: another after each start."""
+    return debian.type("systemctl show --property=MainPID --value whoisd")
+
+
+def test_rebuilt_version_that_fails(debian: Debian) -> None:
+    """Another build of the version that serves is told from it: when it does not start, the one before is started again."""
+    with load(debian) as versions:
+        told = refused(debian, upgrade_to(THIS).replace("./", "--reinstall ./rebuilt/"))
+        assert "this version does not start" in told
+        assert re.search(rf"{THIS}-(?!repacked)\w+ stays in service", told)
+    assert versions == [THIS]
+    debian.type(TYPED["Rolling the package back"].replace("OLD", THIS).replace("./", "--reinstall ./"))
+    assert (version(debian), state(debian)) == (THIS, f"installed {THIS}")
+
+
+def test_no_postgresql(debian: Debian) -> None:
+    """Without PostgreSQL nothing is set up and nothing upgraded, which is said; the server is left as it is."""
+    was = pid(debian)
+    debian.type("systemctl stop postgresql")
+    try:
+        assert "PostgreSQL does not answer" in refused(debian, "whoisd-setup-database")
+        assert re.search(rf"{THIS}-\w+ stays in service", refused(debian, upgrade_to(NEXT)))
+        assert pid(debian) == was
+    finally:
+        debian.type("systemctl start postgresql")
+    debian.type(TYPED["Rolling the package back"].replace("OLD", THIS))
+
+
+def test_restart_forbidden(debian: Debian) -> None:
+    """What policy-rc.d forbids is left to the operator: the new version is in place, and serves when they restart it."""
+    debian.type("printf '#!/bin/sh\nexit 101\n' > /usr/sbin/policy-rc.d; chmod +x /usr/sbin/policy-rc.d")
+    try:
+        with load(debian) as versions:
+            assert "type: systemctl restart whoisd" in debian.type(upgrade_to(NEXT))
+        assert versions == [THIS]
+    finally:
+        debian.type("rm /usr/sbin/policy-rc.d")
+    debian.type("systemctl restart whoisd")
+    assert version(debian) == NEXT
+
+
+def test_interrupted(debian: Debian) -> None:
+    """A killed upgrade leaves the old version, and goes on when told; the server may read it, whatever root's umask."""
+    debian.type(TYPED["Rolling the package back"].replace("OLD", THIS))
+    debian.type(f"dpkg --unpack --force-confold whoisd_{NEXT}_amd64.deb")
+    with load(debian) as versions:
+        # Whoever migrates waits for the lock that is held here.
+        debian.type(f"""
+            {as_superuser(f"SELECT pg_advisory_lock({LOCK}), pg_sleep(600)")} > /dev/null 2>&1 &
+            until [ "$({as_superuser(HELD.format("count(*)"))})" = 1 ]; do sleep 0.05; done
+            setsid dpkg --configure whoisd & configures=$!
+            until [ "$(systemctl show --property=ActiveState --value whoisd-migrate)" = activating ]; do sleep 0.05; done
+            kill -KILL -- -$configures
+            {as_superuser(HELD.format("pg_terminate_backend(pid)"))}
+            wait""")
+        assert state(debian) == f"half-configured {NEXT}"
+    assert versions == [THIS]
+    with load(debian) as versions:
+        debian.type("umask 077; dpkg --configure --pending")
+    assert versions == [THIS, NEXT]
+    assert debian.type("find /usr/lib/whoisd -not -type l -not -perm -o=r") == ""
+
+
+def test_no_systemd(debian: Debian) -> None:
+    """In a system that is not booted, as an image that is being made, it installs, runs its command, and is removed."""
+    debian.type(TYPED["Removing the package"])
+    alone = "unshare --mount bash -euc 'mount -t tmpfs none /run; {}'"
+    debian.type(
+        alone.format(f"apt-get install --yes ./whoisd_{THIS}_amd64.deb; whoisd --version; apt-get purge --yes whoisd")
+    )
+    debian.type(f"apt-get install --yes ./whoisd_{THIS}_amd64.deb && systemctl enable --now whoisd")
+    assert version(debian) == THIS
+
+
 def test_remove_and_purge(debian: Debian) -> None:
     """Removed, it leaves its configuration; purged, nothing but the data; port 43 is closed."""
-    rows = debian.type(DATA)
+    rows = debian.type(COUNT)
     debian.type("apt-get remove --yes whoisd")
     assert debian.type(f"ls {CONFIG}; test -e /usr/lib/whoisd || echo gone") == f"{CONFIG}\ngone\n"
     refused(debian, "(exec 3<>/dev/tcp/127.0.0.1/43) 2> /dev/null")
@@ -268,4 +358,4 @@ def test_remove_and_purge(debian: Debian) -> None:
     left = debian.type("find / -xdev -name '*whoisd*' -not -path '/proc/*' -not -path '/sys/*' -not -path '/root/*'")
     assert [path for path in left.split() if "/var/cache/apt/" not in path] == []
     assert debian.type("getent passwd whoisd whoisd-migrate || echo none") == "none\n"
-    assert debian.type(DATA) == rows
+    assert debian.type(COUNT) == rows
