@@ -21,7 +21,7 @@ from support import PATIENCE, end
 RELEASES: Final = ("bookworm", "trixie")  # Debian 12 and 13
 PYTHON: Final = "3.11"  # of the first
 MINIMAL: Final = "ca-certificates,dbus,libpam-systemd,make,systemd-sysv"  # what any machine has, besides the essential
-LONGEST: Final = 240.0  # seconds that a command may take
+LONGEST: Final = 1800.0  # seconds that a command may take: a machine in use makes a Debian slowly
 CHECKOUT: Final = "/root/whoisd"
 _WHEELS: Final = "/root/wheels"
 _PIP: Final = f"[global]\nno-index = true\nfind-links = {_WHEELS}\ndisable-pip-version-check = true\n"
