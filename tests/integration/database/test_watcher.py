@@ -1,7 +1,7 @@
 """What those who watch ask a real database."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import asyncpg
 import pytest
@@ -44,12 +44,12 @@ async def test_age_is_the_heartbeats(database: Database) -> None:
 
 
 async def test_a_lost_connection_is_replaced(database: Database) -> None:
-    """A question whose connection is gone fails, and the next one is asked on another."""
+    """A connection that is gone costs one question at most: the next one is asked on another."""
     async with watching(database) as watcher:
         assert await watcher.has_domains()
         superuser = await asyncpg.connect(database.superuser)
         await superuser.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'whoisd_reader'")
         await superuser.close()
-        with pytest.raises(StoreError):
-            await watcher.has_domains()
+        with suppress(StoreError):
+            assert await watcher.has_domains()
         assert await watcher.has_domains()
