@@ -166,15 +166,20 @@ def _codes(where: Element) -> Iterator[Element]:
 
 
 def _sole_proprietorship(command: Element) -> bool | None:
-    """Return what the extension says, or None where it does not say."""
+    """Return what the extension says, or None where it does not say.
+
+    What is spelled otherwise, by its namespace or its place, is refused: passed over it would count as not said.
+    """
     extensions = command.findall(f"{{{_EPP}}}extension")
-    found = [one for extension in extensions for one in extension if one.tag.endswith("}sole_proprietorship")]
+    words = (one for extension in extensions for one in extension.iter())
+    found = [one for one in words if one.tag.rpartition("}")[2] == "sole_proprietorship"]
     if not found:
         return None
     if len(extensions) > 1 or len(found) > 1:
         raise EppError(EppCode.SYNTAX, "sole_proprietorship is given more than once")
     version = _DKHM.fullmatch(found[0].tag[1:].partition("}")[0])
-    if version is None or (int(version[1]), int(version[2])) < _OLDEST_DKHM:
+    is_old = version is None or (int(version[1]), int(version[2])) < _OLDEST_DKHM
+    if is_old or found[0] not in [*extensions[0]]:
         raise EppError(EppCode.UNIMPLEMENTED_EXTENSION, "sole_proprietorship is of the extension dkhm, since version 4.5")
     text = _text(found[0])
     if text not in ("true", "false"):

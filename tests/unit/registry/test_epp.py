@@ -29,6 +29,7 @@ UPDATE: Final = """<epp xmlns="urn:ietf:params:xml:ns:epp-1.0"><command>
   <extension><d:sole_proprietorship xmlns:d="urn:dkhm:params:xml:ns:dkhm-4.5"> false
   </d:sole_proprietorship></extension>
 </command></epp>"""
+NO_NAMESPACE: Final = '<extension><sole_proprietorship xmlns="">true</sole_proprietorship></extension>'
 EXTENSION: Final = CREATE[CREATE.index("<extension>") : CREATE.index("</extension>") + 12]
 CC: Final = "<contact:cc>FI</contact:cc>"
 
@@ -118,6 +119,11 @@ OUTSIDE: Final = '<!DOCTYPE epp [<!ENTITY a SYSTEM "file:///etc/hostname">]>'
         (changed(EXTENSION, EXTENSION * 2), EppCode.SYNTAX),
         (changed(DKHM, "urn:dkhm:params:xml:ns:dkhm-4.4"), EppCode.UNIMPLEMENTED_EXTENSION),
         (changed(DKHM, "urn:q:params:xml:ns:dkhm-4.5"), EppCode.UNIMPLEMENTED_EXTENSION),
+        (changed(EXTENSION, NO_NAMESPACE), EppCode.UNIMPLEMENTED_EXTENSION),
+        (
+            changed(EXTENSION, EXTENSION.replace("<extension>", "<extension><q>").replace("</ext", "</q></ext")),
+            EppCode.UNIMPLEMENTED_EXTENSION,
+        ),
         (changed("<clTRID>", "<clTRID>QQ1</clTRID><clTRID>"), EppCode.SYNTAX),
         (changed("ABC-12345", "Q"), EppCode.PARAMETER_VALUE),
         (changed("ABC-12345", "Q\u00e6\u00f8\u00e5"), EppCode.PARAMETER_VALUE),
