@@ -63,6 +63,7 @@ def test_change_is_in_the_very_next_answer(database: Database) -> None:
         paths = ("/domain/punktum.dk", "/rdap/domain/punktum.dk", "/?name=punktum.dk")
         asked = [others.submit(web.ask, "--show-handles punktum.dk") for _ in range(400)]
         before = "info@punktum.dk"
+        assert all(before in web.get(path)[2].decode() for path in paths)
         for number in range(10):
             asyncio.run(database.execute(SET_EMAIL, email := f"nr{number}@punktum.example"))
             for said in (*(web.get(path)[2].decode() for path in paths), web.ask("--show-handles punktum.dk")):
