@@ -326,7 +326,7 @@ def test_interrupted(debian: Debian) -> None:
         debian.type(f"""
             {as_superuser(f"SELECT pg_advisory_lock({LOCK}), pg_sleep(600)")} > /dev/null 2>&1 &
             until [ "$({as_superuser(HELD.format("count(*)"))})" = 1 ]; do sleep 0.05; done
-            setsid dpkg --configure whoisd & configures=$!
+            setsid dpkg --force-confold --configure whoisd & configures=$!
             until [ "$(systemctl show --property=ActiveState --value whoisd-migrate)" = activating ]; do sleep 0.05; done
             kill -KILL -- -$configures
             {as_superuser(HELD.format("pg_terminate_backend(pid)"))}
@@ -334,7 +334,7 @@ def test_interrupted(debian: Debian) -> None:
         assert state(debian) == f"half-configured {NEXT}"
     assert versions == [THIS]
     with load(debian) as versions:
-        debian.type("umask 077; dpkg --configure --pending")
+        debian.type("umask 077; dpkg --force-confold --configure --pending")
     assert versions == [THIS, NEXT]
     assert debian.type("find /usr/lib/whoisd -not -type l -not -perm -o=r") == ""
 
