@@ -36,8 +36,8 @@ _SETTINGS: Final = {
     "WHOISD_LIMITS__RATE": "0.001",
     "WHOISD_LIMITS__BURST": "2",
     "WHOISD_LIMITS__CONNECTIONS": "2",
-    "WHOISD_SERVER__READ_TIMEOUT": "0.5",
-    "WHOISD_SERVER__WRITE_TIMEOUT": "2",
+    "WHOISD_SERVER__READ_TIMEOUT": "5",  # a client of ours that is held up is no silent one
+    "WHOISD_SERVER__WRITE_TIMEOUT": "10",
 }
 
 

@@ -75,9 +75,11 @@ class Connection(Delivery):
             self._read()
 
     def read_expired(self) -> None:
-        """Give up waiting for a query."""
-        seconds = self._context.settings.server.read_timeout
-        self._send(notice(Outcome.READ_TIMEOUT, notices.read_timeout(seconds)))
+        """Give up waiting for a query, unless it came in time and the worker, held up, has yet to read it."""
+        self._read()
+        if self._is_asking:
+            seconds = self._context.settings.server.read_timeout
+            self._send(notice(Outcome.READ_TIMEOUT, notices.read_timeout(seconds)))
 
     def give_way(self, refusal: Refusal) -> bool:
         """Refuse the client for one who asks, if it has sent nothing yet; return whether that is so."""

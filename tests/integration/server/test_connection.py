@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import resource
 import signal
 import socket
@@ -19,6 +20,7 @@ from support import PATIENCE, WHOISD, Database, Service, environment, fields, re
 
 from whoisd.answers import notices
 from whoisd.errors import NameFault, QueryFault
+from whoisd.server.poller import MOST_EVENTS
 from whoisd.server.sockets import SPARE_DESCRIPTORS
 
 pytestmark = pytest.mark.alone  # clients have two seconds
@@ -136,6 +138,32 @@ def test_dripping_client(service: Service) -> None:
             time.sleep(0.45)
         assert receive(client) == b"# No whole query came within 2 seconds.\r\n"
         assert time.monotonic() - begun < 3
+
+
+def test_queries_that_came_while_the_worker_was_held_up(sandbox_database: Database) -> None:
+    """A query that came in time is answered, however late the worker gets to read it; half a line is still none."""
+    network = {"name": "tests", "cidrs": ["127.0.0.0/8"], "rate": "unlimited", "connections": 1000}
+    settings = {
+        "WHOISD_SERVER__READ_TIMEOUT": "2",
+        "WHOISD_SERVER__WORKERS": "1",
+        "WHOISD_NETWORK": json.dumps([network]),
+    }
+    with Service(sandbox_database.reader, settings) as service, ExitStack() as clients:
+        waiting = [clients.enter_context(service.connect()) for _ in range(2 * MOST_EVENTS)]  # more than one turn takes
+        service.wait_for_figure(len(waiting), "whoisd_connections_open")
+        worker = service.pids()["worker 1"]
+        os.kill(worker, signal.SIGSTOP)
+        try:
+            for client in waiting[1:]:
+                client.sendall(b"help\r\n")
+            waiting[0].sendall(b"hel")
+            time.sleep(2.5)
+        finally:
+            os.kill(worker, signal.SIGCONT)
+        answers = [receive(client) for client in waiting]
+    late = notices.read_timeout(2.0).replace("\n", "\r\n").encode()
+    assert [answer == late for answer in answers] == [True, *[False] * (len(waiting) - 1)]
+    assert len({*answers}) == 2  # the help, and the refusal
 
 
 def test_nothing_at_all(service: Service) -> None:
