@@ -3,9 +3,10 @@ PYTHON ?= python3
 HOST ?= 127.0.0.1
 PORT ?= 4343
 BIN = .venv/bin
+PYTEST = $(BIN)/pytest
 
 .PHONY: install clients sandbox screenshots bench bench-load bench-peers bench-server bench-visible bench-web check test test-compiled faults breaks debian fuzz fuzz-targets fuzz-wire fuzz-replay mutants
-.PHONY: schemas format lock clean help man coverage compiled deb release release-check pythons
+.PHONY: schemas format lock clean help man coverage compiled container container-check deb release release-check pythons
 
 help: # what each command does
 	@sed -n 's/^\([a-z-]*\):[^#]*# \(.*\)/\1\t\2/p' Makefile | expand -t 16
@@ -72,15 +73,15 @@ check: install # ruff, mypy, import-linter
 
 # Two tests at a time, and at last, one by one, those that judge how soon something is done.
 test: install $(if $(shell command -v npm),clients) # all tests but those that take minutes
-	$(BIN)/pytest --numprocesses 2 --dist worksteal -m "not alone"
-	$(BIN)/pytest -m alone
+	$(PYTEST) --numprocesses 2 --dist worksteal -m "not alone"
+	$(PYTEST) -m alone
 
 test-compiled: install # the tests on the compiled build, in an environment of its own
 	.ci/compiled
 
 # What takes minutes: the server under load while everything around it fails.
 faults: install # the server under load while everything around it fails; minutes
-	$(BIN)/pytest tests/faults
+	$(PYTEST) tests/faults
 
 # The server broken in one place at a time, in a copy: do the tests of faults notice? Some 25 minutes.
 BREAKS =
@@ -102,6 +103,15 @@ deb: install # the Debian package, into dist/
 # mirror.
 debian: deb # the Debian package and the manual for operators, tried at Debians that it makes
 	$(BIN)/pytest tests/operator
+
+# The image, with podman or what CONTAINER says: Debian's image, Debian's packages and the lock file's are fetched.
+CONTAINER ?= podman
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+container: # the container image, localhost/whoisd:VERSION; CONTAINER=
+	$(CONTAINER) build --format docker --file container/Containerfile --tag localhost/whoisd:$(VERSION) --tag localhost/whoisd:latest .
+
+container-check: .venv/container # the image and the compose file, on a Debian that it makes
+	$(BIN)/pytest tests/container
 
 # Each target of tests/fuzz for so many seconds, guided by coverage; then a great many odd clients at a running server.
 SECONDS = 60
@@ -126,7 +136,7 @@ mutants: .venv/mutation # changes the modules that decide: do their tests notice
 	PYTHONPATH=tests $(BIN)/python -m mutation.run $(MODULES)
 
 # What only these commands need, from a lock file of its own.
-.venv/fuzz .venv/mutation: .venv/%: .venv/installed tests/%/requirements.lock
+.venv/fuzz .venv/mutation .venv/container: .venv/%: .venv/installed tests/%/requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement tests/$*/requirements.lock
 	@touch $@
 
@@ -161,14 +171,15 @@ format: install # ruff's formatter and safe fixes
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
-# Pin the newest versions that pyproject.toml admits: everything, of the same what serving needs, and for fuzzing and mutants
-# their tools.
+# Pin the newest versions that pyproject.toml admits: everything, of the same what serving needs, and for fuzzing, mutants and
+# containers their tools.
 COMPILE = $(BIN)/uv pip compile --quiet --universal --generate-hashes --no-header --no-emit-index-url
 lock: install # pins the newest versions that pyproject.toml admits, with hashes
 	$(COMPILE) --extra dev --upgrade --output-file requirements.lock pyproject.toml
 	$(COMPILE) --extra build --constraint requirements.lock --no-annotate --output-file requirements-server.lock pyproject.toml
 	$(COMPILE) --extra fuzz --constraint requirements.lock --no-annotate --upgrade-package atheris --output-file tests/fuzz/requirements.lock pyproject.toml
 	$(COMPILE) --extra mutants --constraint requirements.lock --no-annotate --upgrade-package mutmut --output-file tests/mutation/requirements.lock pyproject.toml
+	$(COMPILE) --extra container --constraint requirements.lock --no-annotate --upgrade-package podman-compose --output-file tests/container/requirements.lock pyproject.toml
 
 clean: # removes what was installed
 	rm -rf .venv tests/clients/node_modules

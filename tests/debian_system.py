@@ -121,11 +121,15 @@ class Debian(AbstractContextManager["Debian"]):
         return _run(*enter, "bash", "-euo", "pipefail", "-c", text, environment=_ENVIRONMENT)
 
 
+def fetch_wheels(into: Path, checkout: Path, lock: str) -> None:
+    """Put the Python packages of a lock file into a folder, for the Python of the first release."""
+    fetch = ("download", "--require-hashes", "--only-binary=:all:", "--python-version", PYTHON)
+    _run(sys.executable, "-m", "pip", *fetch, "--dest", into, "--requirement", lock, at=checkout)
+
+
 def bring_checkout(root: Path, checkout: Path, lock: str) -> None:
     """Put a copy of what git tracks into a system, and the Python packages of a lock file, where pip finds them."""
-    wheels = root / _WHEELS.lstrip("/")
-    fetch = ("download", "--require-hashes", "--only-binary=:all:", "--python-version", PYTHON)
-    _run(sys.executable, "-m", "pip", *fetch, "--dest", wheels, "--requirement", lock, at=checkout)
+    fetch_wheels(root / _WHEELS.lstrip("/"), checkout, lock)
     (root / "etc/pip.conf").write_text(_PIP, encoding="utf-8")
     (root / CHECKOUT.lstrip("/")).mkdir()
     copy = 'git ls-files -z | tar --null --files-from=- --create | tar --extract --no-same-owner --directory="$0"'

@@ -18,15 +18,13 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from hashlib import sha256
-from importlib.metadata import distributions
 from pathlib import Path
 from shutil import copyfile, which
 from typing import Final
 
 from click.shell_completion import get_completion_class
 from make_release import notes, run
-from packaging.utils import canonicalize_name
-from serving import ROOT, serving_lock
+from serving import ROOT, installed_needs, serving_lock
 
 PYTHONS: Final = ("3.11", "3.13")  # of Debian 12 and 13
 PLATFORM: Final = "x86_64-manylinux_2_36"  # the older of their C libraries
@@ -149,8 +147,7 @@ def interpreters(python: str) -> Iterator[Path]:
 def make_environment(tree: Path, wheels: Mapping[str, Path], version: str) -> None:
     """Make the environment: the system's Python, the libraries for each that it may be, and the command."""
     environment = tree / "environment"
-    needs: dict[str, list[str]] = {canonicalize_name(found.name): found.requires or [] for found in distributions()}
-    (tree / "serving.lock").write_text(serving_lock(tree, needs), encoding="utf-8")
+    (tree / "serving.lock").write_text(serving_lock(tree, installed_needs()), encoding="utf-8")
     uv = (sys.executable, "-m", "uv", "pip", "install", "--quiet", "--only-binary=:all:", "--link-mode=copy")
     for python, wheel in wheels.items():
         of = ("--python-version", python, "--python-platform", PLATFORM)

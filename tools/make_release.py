@@ -15,12 +15,10 @@ import tempfile
 import tomllib
 from collections.abc import Iterator
 from datetime import date
-from importlib.metadata import distributions
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from packaging.utils import canonicalize_name
-from serving import LOCK, ROOT, serving_lock
+from serving import LOCK, ROOT, installed_needs, serving_lock
 
 SUMS: Final = "SHA256SUMS"
 
@@ -114,9 +112,8 @@ def sums(folder: Path) -> dict[str, str]:
 
 def write_bill(source: Path, file: Path) -> None:
     """Write what is in it: a CycloneDX bill of whoisd and all that serving takes, with versions and hashes."""
-    needs: dict[str, list[str]] = {canonicalize_name(found.name): found.requires or [] for found in distributions()}
     with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as lock:
-        lock.write(serving_lock(source, needs))
+        lock.write(serving_lock(source, installed_needs()))
         lock.flush()
         command = (sys.executable, "-m", "cyclonedx_py", "requirements", "--output-reproducible")
         run(*command, "--pyproject", "pyproject.toml", "--output-file", file, lock.name, at=source)

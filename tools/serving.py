@@ -1,8 +1,13 @@
-"""What a server is made of: of the lock file only what serving takes, without the tools that build the wheel."""
+"""What a server is made of: of the lock file only what serving takes, without the tools that build the wheel.
+
+`serving.py FOLDER` prints that of a checkout, by what is installed beside it: all of the lock file.
+"""
 
 import re
+import sys
 import tomllib
 from collections.abc import Iterator, Mapping
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +31,11 @@ def serving_lock(source: Path, needs: Mapping[str, list[str]]) -> str:
     return "".join(f"{pin}\n" for name, pin in pins.items() if name in wanted)
 
 
+def installed_needs() -> dict[str, list[str]]:
+    """Return what each distribution that is installed here requires."""
+    return {canonicalize_name(found.name): found.requires or [] for found in distributions()}
+
+
 def _closure(requirements: list[str], needs: Mapping[str, list[str]]) -> Iterator[str]:
     seen: set[str] = set()
     ahead = [Requirement(text) for text in requirements]
@@ -41,3 +51,7 @@ def _closure(requirements: list[str], needs: Mapping[str, list[str]]) -> Iterato
 
 def _of_an_extra(requirement: Requirement) -> bool:
     return "extra" in str(requirement.marker or "")
+
+
+if __name__ == "__main__":
+    sys.stdout.write(serving_lock(Path(sys.argv[1]), installed_needs()))

@@ -385,6 +385,9 @@ def write_in_trouble(orders: Orders, database: Database, person: Person) -> None
             by_epp = ("registrant", "classify", "--epp", "-", "--by", USER)
             sent = frame(person.handle, "true", _fields(person))
             orders.give(Way.REGISTRANT, *by_epp, status=FAILED, known={person.handle.lower()}, stdin=sent)
+            orders.give(Way.LOAD, "heartbeat", status=(DONE, FAILED))
+    for current in ((), ("--data-is-current",)):
+        orders.give(Way.LOAD, "heartbeat", *current)
 
 
 # --- a broken database -----------------------------------------------------------------------------------------------
