@@ -55,6 +55,9 @@ class Podman(AbstractContextManager["Podman"]):
         self("rm", "--all", "--force", "--time=0")
         self("rmi", "--all", "--force")
         self("volume", "prune", "--force")
+        # Its storage is a mount of its own, which would outlive the folder.
+        subprocess.run(["umount", "--quiet", self.folder / "storage/overlay"], check=False)  # noqa: S607 - the system's
+        shutil.rmtree(self.folder)
 
     def __call__(self, *arguments: str | Path, given: bytes | None = None, fails: bool = False) -> str:
         """Run podman, and return what it printed; it must end well, or must not."""
