@@ -44,7 +44,7 @@ class Composed:
         self("up", "--detach", "--no-build", "database")
         isready = ("exec", "whoisd_database_1", "sh", "-c", "pg_isready --host=127.0.0.1 --dbname=whois && echo well")
         until(lambda: "well" in self.podman(*isready[:-1], f"{isready[-1]} || true"), "PostgreSQL")
-        self("up", "--detach", "--no-build")
+        self("up", "--detach", "--no-build", "--no-recreate")
 
     def ask(self, name: str) -> bytes:
         """The answer for a name, by the port that is published."""
@@ -75,7 +75,7 @@ def test_it_serves(composed: Composed) -> None:
     """The schema is there before the server; what is loaded is answered, and who asks is told by which address."""
     until(lambda: b"No entries found" in composed.ask("punktum.dk"), "an empty registry's answer")
     said = composed("run", "--rm", "-T", "registry", "load", "-", given=SANDBOX.read_bytes())
-    assert re.search(r"\d+ domains", said), said
+    assert "The load is committed." in said
     assert b"Domain:               punktum.dk" in composed.ask("punktum.dk")
 
 
