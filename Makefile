@@ -3,7 +3,6 @@ PYTHON ?= python3
 HOST ?= 127.0.0.1
 PORT ?= 4343
 BIN = .venv/bin
-PYTEST = $(BIN)/pytest
 
 .PHONY: install clients sandbox screenshots bench bench-load bench-peers bench-server bench-visible bench-web check test test-compiled faults breaks debian fuzz fuzz-targets fuzz-wire fuzz-replay mutants
 .PHONY: schemas format lock clean help man coverage compiled container container-check deb release release-check pythons
@@ -73,15 +72,15 @@ check: install # ruff, mypy, import-linter
 
 # Two tests at a time, and at last, one by one, those that judge how soon something is done.
 test: install $(if $(shell command -v npm),clients) # all tests but those that take minutes
-	$(PYTEST) --numprocesses 2 --dist worksteal -m "not alone"
-	$(PYTEST) -m alone
+	$(BIN)/pytest --numprocesses 2 --dist worksteal -m "not alone"
+	$(BIN)/pytest -m alone
 
 test-compiled: install # the tests on the compiled build, in an environment of its own
 	.ci/compiled
 
 # What takes minutes: the server under load while everything around it fails.
 faults: install # the server under load while everything around it fails; minutes
-	$(PYTEST) tests/faults
+	$(BIN)/pytest tests/faults
 
 # The server broken in one place at a time, in a copy: do the tests of faults notice? Some 25 minutes.
 BREAKS =

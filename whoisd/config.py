@@ -11,7 +11,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import datetime, timedelta, timezone
 from importlib.metadata import version
 from ipaddress import IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
@@ -503,8 +503,7 @@ class Settings(BaseSettings):
     def policy(self) -> Policy:
         """The part that answers depend on."""
         return Policy(
-            # In UTC, as is the moment of an answer: of two zones Python asks both for their offsets at each comparison.
-            in_force_from=self.disclosure.in_force_from.astimezone(UTC),
+            in_force_from=self.disclosure.in_force_from,
             vat_listed_only=self.disclosure.vat == "listed",
             omit_withheld_email=self.disclosure.withheld_email == "omitted",
             operator=self.answer.operator,

@@ -58,12 +58,13 @@ class Podman(AbstractContextManager["Podman"]):
         self.command.chmod(0o755)
 
     def __exit__(self, *_: object) -> None:
-        self("rm", "--all", "--force", "--time=0")
-        self("rmi", "--all", "--force")
-        self("volume", "prune", "--force")
-        # Its storage is a mount of its own, which would outlive the folder.
-        subprocess.run(["umount", "--quiet", self.folder / "storage/overlay"], check=False)
-        shutil.rmtree(self.folder)
+        try:
+            self("rm", "--all", "--force", "--time=0")
+            self("rmi", "--all", "--force")
+            self("volume", "prune", "--force")
+        finally:  # its storage is a mount of its own, which would outlive the folder, whatever went wrong
+            subprocess.run(["umount", "--quiet", self.folder / "storage/overlay"], check=False)
+            shutil.rmtree(self.folder)
 
     def __call__(self, *arguments: str | Path, fails: bool = False, errors: bool = False) -> str:
         """Run podman, and return what it printed, or on standard error; it must end well, or must not."""

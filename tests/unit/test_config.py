@@ -492,6 +492,15 @@ def test_moment_is_no_number(file: Path, moment: str) -> None:
     assert fault == f"{file}: disclosure.in_force_from: must be a date and time, as in 2025-11-03T14:00:00+01:00"
 
 
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00+01:00", "9999-12-31T23:59:59-01:00"])
+def test_moment_at_the_end_of_time(file: Path, moment: str) -> None:
+    """A moment whose time in UTC is in no year of ours is one nevertheless: what `check` calls good must start."""
+    file.write_text(f"{GOOD}[disclosure]\nin_force_from = {moment}\n")
+    policy = load_settings(file).policy
+    in_force = policy.conditions(datetime(2026, 11, 25, tzinfo=UTC), fresh=True).in_force
+    assert in_force is moment.startswith("0001")
+
+
 @pytest.mark.parametrize(("key", "value"), [("read_timeout", "true"), ("max_connections", "true"), ("read_timeout", "nan")])
 def test_numbers_are_numbers(file: Path, key: str, value: str) -> None:
     """A boolean is no number, and neither is nan."""
