@@ -131,12 +131,22 @@ def _pattern_without_one(node: Any) -> Iterator[Any]:
     """A character is missing in a regular expression."""
     if not node.func.deep_equals(cst.Attribute(cst.Name("re"), cst.Name("compile"))):
         return
-    literal = node.args[0].value
-    start = len(literal.prefix) + 1
-    characters = re.findall(r"\\x..|\\u....|\\.|.", literal.value[start:-1])
-    for position in range(len(characters)):
-        rest = "".join([*characters[:position], *characters[position + 1 :]])
-        yield node.with_deep_changes(literal, value=f'{literal.prefix}"{rest}"')
+    for literal in _literals(node.args[0].value):
+        start, end = (len(literal.prefix) + 1, -1) if isinstance(literal, cst.SimpleString) else (0, None)
+        characters = re.findall(r"\\x..|\\u....|\\.|\{\{|\}\}|.", literal.value[start:end])
+        for position in range(len(characters)):
+            rest = "".join([*characters[:position], *characters[position + 1 :]])
+            value = f'{literal.prefix}"{rest}"' if start else rest
+            yield node.deep_replace(literal, literal.with_changes(value=value))
+
+
+def _literals(node: Any) -> Iterator[Any]:
+    """The texts of which a string is made, but for what is put into it."""
+    if isinstance(node, cst.SimpleString | cst.FormattedStringText):
+        yield node
+    elif not isinstance(node, cst.FormattedStringExpression):
+        for child in node.children:
+            yield from _literals(child)
 
 
 def _template_changed(node: Any) -> Iterator[Any]:

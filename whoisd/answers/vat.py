@@ -45,14 +45,9 @@ _MODULES: Final[Mapping[str, str]] = {
     "TR": "tr.vkn tr.tckimlik", "TW": "tw.ubn", "UY": "uy.rut", "VE": "ve.rif", "VN": "vn.mst",
 }  # fmt: skip
 
-# What a number begins with instead of its country's code: EL in Greece, XI in Northern Ireland, France's code in Monaco.
-_PREFIXES: Final[Mapping[str, tuple[str, ...]]] = {
-    "CH": ("CHE",),
-    "GB": ("GB", "XI"),
-    "GR": ("EL", "GR"),
-    "IM": ("GB",),
-    "MC": ("FR",),
-}
+# Whose code is no prefix: numbers begin with CHE in Switzerland, GB on the Isle of Man, FR in Monaco. Those and what else
+# there is instead of a code (EL in Greece, XI in Northern Ireland) python-stdnum knows.
+_WITHOUT_CODE: Final = frozenset({"CH", "IM", "MC"})
 
 # What a number may end in, and may as well lack.
 _ENDINGS: Final[Mapping[str, tuple[str, ...]]] = {
@@ -211,7 +206,7 @@ def _right(number: str, country: str) -> str | None:
 
 def _bare(number: str, country: str) -> Iterator[str]:
     """Yield a number without its prefix and its ending: each way in which it may be meant."""
-    for prefix in (*_PREFIXES.get(country, (country,)), ""):
+    for prefix in ("",) if country in _WITHOUT_CODE else (country, ""):
         if number.startswith(prefix):
             rest = number.removeprefix(prefix)
             yield from (rest.removesuffix(ending) for ending in (*_ENDINGS.get(country, ()), "") if rest.endswith(ending))

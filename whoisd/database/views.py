@@ -244,6 +244,7 @@ DOMAIN: Final = View(
     },
     _domain,
 )
+REGISTRANT_COLUMNS: Final = tuple(column for column in DOMAIN.columns if column.startswith("registrant_"))
 HOST: Final = View("whois.host", {"name": "text", "glue": "boolean"}, _host)
 VIEWS: Final = (DOMAIN, HOST)
 

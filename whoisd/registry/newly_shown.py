@@ -10,7 +10,7 @@ Every command that writes does it in its transaction, in this order:
 What was shown and what would be is decided by the server's own functions, over rows of the view that the server's are made
 of, so that it holds for whatever the rules look at: a fact of the registrant, a domain that is no longer suspended, a form
 that CVR's table had not, what CVR or VIES says. Nothing here knows a rule. It is judged as if the rules were in force: what
-is loaded before their day is published on it.
+is loaded before their day is published on it. What CVR says of a later day counts too, for on that day nobody is asked.
 
 A registrant without a domain is judged by what an active one would show, as the disclosure report does, and one who loses
 the last by those that they had. Who was not in the database was not withheld. Rows are compared in PostgreSQL, and those
@@ -20,9 +20,10 @@ that differ are read in chunks, so that all of .dk takes no more memory than a f
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
+from datetime import date
 from enum import StrEnum
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 import orjson
 from asyncpg import Record
@@ -32,7 +33,7 @@ from whoisd.answers.model import DomainStatus, Registrant
 from whoisd.answers.wire import Charset
 from whoisd.database.audit import this_account
 from whoisd.database.connect import Connection
-from whoisd.database.views import registrant_of
+from whoisd.database.views import REGISTRANT_COLUMNS, registrant_of
 
 Publish = Callable[[DomainStatus, Registrant], PublicRegistrant | Withheld]
 
@@ -84,14 +85,24 @@ class NewlyShown:
     """The registrants who would become public: how many, what of them by the reason that withheld it, the first handles."""
 
     registrants: int = 0
+    later: int = 0  # how many of them not today, but on a day from which CVR says something else
+    begins: date | None = None  # the first of those days
     reasons: Counter[tuple[Part, Reason]] = field(default_factory=Counter)
     handles: list[str] = field(default_factory=list)  # the first of them in their order, at most MOST_NAMED
+    _counted: set[tuple[str, Part]] = field(default_factory=set, repr=False)
 
-    def add(self, handle: str, parts: dict[Part, Reason]) -> None:
-        """Count a registrant of whom these parts become public."""
-        self.registrants += 1
-        self.reasons.update(parts.items())
-        self.handles = sorted([*self.handles, handle])[:MOST_NAMED]
+    def add(self, handle: str, parts: dict[Part, Reason], begins: date | None = None) -> dict[Part, Reason]:
+        """Count a registrant of whom these parts become public, on a later day if one is given; return what is new of it."""
+        new = {part: reason for part, reason in parts.items() if (handle, part) not in self._counted}
+        if new and not any((handle, part) in self._counted for part in Part):
+            self.registrants += 1
+            self.handles = sorted([*self.handles, handle])[:MOST_NAMED]
+            if begins:
+                self.later += 1
+                self.begins = min(begins, self.begins or begins)
+        self._counted.update((handle, part) for part in new)
+        self.reasons.update(new.items())
+        return new
 
     def entry(self) -> dict[str, object]:
         """Return what the trail's row of a single registrant says of it; nothing where nothing becomes public."""
@@ -106,6 +117,8 @@ class NewlyShown:
             yield f"  {part} of {count:,}, withheld until now: {reason}"
         more = self.registrants - len(self.handles)
         yield f"  {', '.join(self.handles)}{f' and {more:,} more' if more else ''}"
+        if self.begins:
+            yield f"  {self.later:,} of them on a later day, by what CVR says of it: {self.begins} is the first"
 
     def refusal(self, most: int) -> list[str]:
         """Return the lines with which to refuse a change that shows more than this many; empty where it does not."""
@@ -129,26 +142,36 @@ _STATUSES: Final = """
     SELECT registrant, array_agg(status ORDER BY status) AS statuses
     FROM (SELECT DISTINCT registrant, status FROM registry.domain WHERE registrant IN (SELECT handle FROM {0})) AS held
     GROUP BY registrant"""
+_TODAY: Final = "(now() AT TIME ZONE 'Europe/Copenhagen')::date"  # by which the views go
 _CREATE: Final = """
     CREATE TEMPORARY TABLE concerned (handle text COLLATE "C") ON COMMIT DROP;
     CREATE TEMPORARY TABLE shown_before (
-        handle text COLLATE "C", facts registry.registrant_facts, statuses text[]
+        handle text COLLATE "C", facts registry.registrant_facts_by_day, statuses text[]
     ) ON COMMIT DROP"""
 _REMEMBER: Final = f"""
     INSERT INTO shown_before
     SELECT facts.handle, facts, coalesce(held.statuses, '{{{DomainStatus.ACTIVE}}}')
-    FROM registry.registrant_facts AS facts
+    FROM registry.registrant_facts_by_day AS facts
     LEFT JOIN ({_STATUSES.format("concerned")}) AS held ON held.registrant = facts.handle
-    WHERE facts.handle IN (SELECT handle FROM concerned)"""  # noqa: S608 - of constants
+    WHERE facts.handle IN (SELECT handle FROM concerned) AND facts.until > {_TODAY}"""  # noqa: S608 - of constants
+# What differs, on the days that a row of before and one of after have in common.
 _CHANGED: Final = f"""
     SELECT * FROM (
         SELECT was.handle, was.facts AS facts_before, was.statuses AS statuses_before,
-               facts_now AS facts_after, coalesce(held.statuses, was.statuses) AS statuses_after
+               facts_now AS facts_after, coalesce(held.statuses, was.statuses) AS statuses_after,
+               nullif(greatest((was.facts).since, facts_now.since, {_TODAY}), {_TODAY}) AS begins
         FROM shown_before AS was
-        JOIN registry.registrant_facts AS facts_now USING (handle)
+        JOIN registry.registrant_facts_by_day AS facts_now ON facts_now.handle = was.handle
+            AND facts_now.until > greatest((was.facts).since, {_TODAY}) AND facts_now.since < (was.facts).until
         LEFT JOIN ({_STATUSES.format("shown_before")}) AS held ON held.registrant = was.handle
     ) AS compared
-    WHERE facts_before IS DISTINCT FROM facts_after OR statuses_before <> statuses_after"""  # noqa: S608 - of constants
+    WHERE (
+        ({", ".join(f"(facts_before).{column}" for column in REGISTRANT_COLUMNS)})
+        IS DISTINCT FROM ({", ".join(f"(facts_after).{column}" for column in REGISTRANT_COLUMNS)})
+        OR statuses_before <> statuses_after
+    )"""  # noqa: S608 - of constants
+_AT_ONCE: Final = f"{_CHANGED} AND begins IS NULL"
+_LATER: Final = f"{_CHANGED} AND begins IS NOT NULL ORDER BY begins"
 _RECORD: Final = """
     INSERT INTO audit.entry (who, command, object, before, after, account)
     SELECT $1, $2, 'registrant:' || handle, before, after, $1
@@ -174,27 +197,33 @@ async def find(connection: Connection, *, command: str | None, publish: Publish 
     Without, the caller leaves a row of its own for each.
     """
     found = NewlyShown()
-    cursor = await connection.cursor(_CHANGED)
-    while rows := await cursor.fetch(CHUNK):
-        parts = {row["handle"]: new for row in rows if (new := _newly(row, publish))}
-        for handle, new in parts.items():
-            found.add(handle, new)
-        if command and parts:
-            await _record(connection, command, parts)
+    for changed in (_AT_ONCE, _LATER):
+        cursor = await connection.cursor(changed)
+        while rows := await cursor.fetch(CHUNK):
+            news = [it for row in rows if (it := _news(row, found, publish)).parts]
+            if command and news:
+                await _record(connection, command, news)
     return found
 
 
-def _newly(row: Record, publish: Publish) -> dict[Part, Reason]:
-    before = withheld(registrant_of(row["facts_before"]), row["statuses_before"], publish)
-    if not before:
-        return before
-    after = withheld(registrant_of(row["facts_after"]), row["statuses_after"], publish)
-    return {part: reason for part, reason in before.items() if part not in after}
+class _News(NamedTuple):
+    """What becomes public of a registrant, and why it was withheld; on which later day, if not at once."""
+
+    handle: str
+    parts: dict[Part, Reason]
+    begins: date | None
 
 
-async def _record(connection: Connection, command: str, parts: dict[str, dict[Part, Reason]]) -> None:
-    before = [
-        orjson.dumps({"withheld": {part.value: reason for part, reason in new.items()}}).decode() for new in parts.values()
-    ]
-    after = [orjson.dumps({"shown": [*new]}).decode() for new in parts.values()]
-    await connection.execute(_RECORD, this_account(), command, [*parts], before, after)
+def _news(row: Record, found: NewlyShown, publish: Publish) -> _News:
+    """Return what a row of `_CHANGED` makes public, once it is counted."""
+    parts = withheld(registrant_of(row["facts_before"]), row["statuses_before"], publish)
+    if parts:
+        after = withheld(registrant_of(row["facts_after"]), row["statuses_after"], publish)
+        parts = {part: reason for part, reason in parts.items() if part not in after}
+    return _News(row["handle"], found.add(row["handle"], parts, row["begins"]), row["begins"])
+
+
+async def _record(connection: Connection, command: str, news: list[_News]) -> None:
+    before = [orjson.dumps({"withheld": {part.value: reason for part, reason in it.parts.items()}}).decode() for it in news]
+    after = [orjson.dumps({"shown": [*it.parts]} | ({"from": it.begins} if it.begins else {})).decode() for it in news]
+    await connection.execute(_RECORD, this_account(), command, [it.handle for it in news], before, after)

@@ -123,6 +123,8 @@ COLUMNS = [
     ("BG", "bg.vat", "#########", RIGHT),
     ("CZ", "cz.dic", "8505[01]#####", PERSONS),
     ("CZ", "cz.dic", "4[0-9]05[01]####", PERSONS),
+    ("CZ", "cz.dic", "8#05[01]####", PERSONS),
+    ("CZ", "cz.dic", "9#05[01]####", PERSONS),
     ("CZ", "cz.dic", "CZ########", RIGHT),
     ("CZ", "cz.dic", "699######", RIGHT),
     ("CZ", "cz.dic", "6[0-8]#######", RIGHT),
@@ -228,6 +230,13 @@ def test_who_has_it(country: str, module: str, form: str, kind: Number) -> None:
 def test_what_makes_no_number_wrong(country: str, text: str) -> None:
     """A prefix and an ending may be missing; spaces, no-break ones too, hyphens, dots and lower case may be there."""
     assert judge(text, country) is RIGHT
+
+
+@pytest.mark.parametrize(("country", "text"), [("CH", "CH107787577"), ("IM", "IM980780684"), ("MC", "MC53000004605")])
+def test_codes_that_are_no_prefix(country: str, text: str) -> None:
+    """The code of a country whose numbers begin otherwise makes a number wrong."""
+    assert judge(text[2:], country) is RIGHT
+    assert judge(text, country) is WRONG
 
 
 # --- whose country's it is ---------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 """Who becomes public: what is withheld of a registrant over all their domains, and what an operator is told of it."""
 
+from datetime import date
 from typing import Any
 
 import pytest
@@ -64,6 +65,24 @@ def test_lines() -> None:
         "  name of 1, withheld until now: address_protection",
         "  name of 1, withheld until now: deactivated",
         "  A-DK, B-DK",
+    ]
+
+
+def test_later() -> None:
+    """Of whom a part becomes public at once and another later, each is told once; whom only a later day shows is counted."""
+    shown = found("A-DK")
+    both = {Part.EMAIL: Reason.DEACTIVATED, Part.NAME: Reason.DEACTIVATED}
+    assert shown.add("A-DK", both, date(2027, 1, 1)) == {Part.EMAIL: Reason.DEACTIVATED}
+    assert shown.add("A-DK", both, date(2027, 1, 2)) == {}
+    shown.add("C-DK", both, date(2027, 3, 1))
+    shown.add("B-DK", both, date(2027, 2, 1))
+    assert [*shown.lines()] == [
+        "newly shown: 3 registrants, withheld until now",
+        "  email of 3, withheld until now: deactivated",
+        "  name of 1, withheld until now: address_protection",
+        "  name of 2, withheld until now: deactivated",
+        "  A-DK, B-DK, C-DK",
+        "  2 of them on a later day, by what CVR says of it: 2027-02-01 is the first",
     ]
 
 

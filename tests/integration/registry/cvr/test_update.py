@@ -35,10 +35,12 @@ from whoisd.answers.wire import Charset
 from whoisd.database.audit import this_account
 from whoisd.database.views import registrant_of
 from whoisd.errors import LoadError
+from whoisd.registry import newly_shown
 from whoisd.registry.cvr.files import CvrFiles
 from whoisd.registry.cvr.update import Options, Report, update
 from whoisd.registry.files import RegistryFiles
 from whoisd.registry.loader import load
+from whoisd.registry.newly_shown import Part
 
 N, M = cvr_number(100), cvr_number(200)
 TODAY = datetime.now(ZoneInfo("Europe/Copenhagen")).date()
@@ -473,6 +475,39 @@ async def test_newly_shown(registry: Database, tmp_path: Path) -> None:
     assert entry["who"] == this_account()
     assert orjson.loads(entry["before"]) == {"withheld": {"email": "sole_proprietorship"}}
     assert orjson.loads(entry["after"]) == {"shown": ["email"]}
+
+
+async def test_newly_shown_on_a_later_day(registry: Database, tmp_path: Path) -> None:
+    """Whoever becomes public on a day to come is found when the data is read, once: nobody is asked on that day."""
+    await take(registry, documents(tmp_path, document(N, 10)))
+    forms = [
+        {"virksomhedsformkode": 10, **period("2001-05-01", str(TODAY))},
+        {"virksomhedsformkode": 80, **period(TOMORROW)},
+    ]
+    changed = document(N, virksomhedsform=forms, sidstOpdateret="2024-11-23T09:00:00+01:00")
+    path = documents(tmp_path, changed)
+    before = await contents(registry)
+    assert (await refused(registry, path, max_newly_shown=0))[-1] == (
+        f"  1 of them on a later day, by what CVR says of it: {TOMORROW} is the first"
+    )
+    assert await contents(registry) == before
+    assert (await take(registry, path)).newly_shown.handles == ["L"]
+    async with owner(registry) as connection:
+        query = "SELECT before, after FROM audit.entry WHERE command = 'cvr update' AND object = 'registrant:L'"
+        (entry,) = await connection.fetch(query)
+        assert orjson.loads(entry["before"]) == {"withheld": {"email": "sole_proprietorship"}}
+        assert orjson.loads(entry["after"]) == {"shown": ["email"], "from": str(TOMORROW)}
+        await connection.execute("UPDATE registry.registrant SET cvr_bankruptcy = true WHERE handle = 'L'")
+        async with connection.transaction():
+            await newly_shown.remember(connection, "SELECT 'L'")
+            await connection.execute("UPDATE registry.registrant SET cvr_bankruptcy = false WHERE handle = 'L'")
+            found = await newly_shown.find(connection, command=None)
+    assert (found.handles, found.later, found.reasons) == (["L"], 1, {(Part.EMAIL, Reason.BANKRUPTCY_ESTATE): 1})
+    again = {"navne": [{"navn": "Nyt Navn ApS", **period()}], "sidstOpdateret": "2024-11-24T09:00:00+01:00"}
+    assert (await take(registry, documents(tmp_path, changed | again))).newly_shown.registrants == 0
+    await let_pass(registry)
+    assert await reason(registry) is Reason.LOCKED_TO_CVR
+    assert (await take(registry, documents(tmp_path, changed))).newly_shown.registrants == 0
 
 
 async def test_the_trail(registry: Database, tmp_path: Path) -> None:
