@@ -106,7 +106,7 @@ _NOBODYS: Final[Mapping[str, re.Pattern[str]]] = {"LV": re.compile("[678].*")}
 # --- what is no number ---------------------------------------------------------------------------------------------
 
 _MARKS: Final = re.compile(r"[\s.\u2010-\u2015\u2212-]")  # \s has no-break spaces too
-_FORM: Final = re.compile("(?=.*[1-9])[A-Z0-9][A-Z0-9/+*,:']{1,23}")
+_FORM: Final = re.compile("(?=.*[1-9])[A-Z0-9][A-Z0-9/+*,:]{1,23}")
 _LONG_ENOUGH: Final = 4  # for a number of a country whose numbers we do not know
 # A date, or a personal number in the Nordic way: with marks that make it one.
 _MONTH, _DAY = "(?:0?[1-9]|1[0-2])", "(?:0?[1-9]|[12][0-9]|3[01])"
