@@ -8,7 +8,7 @@ would tell the country. Knows no setting but the moment of entry into force.
 """
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, NamedTuple
 
 from whoisd.answers.disclosure import (
@@ -218,6 +218,11 @@ def explain_registrant(
         + _DECIDED
         + _email_part(section, facts_of(registrant, conditions))
     )
+
+
+def of_when_cvr_is(cvr_age: float | None, now: datetime) -> str:
+    """Return of which day CVR's own data is that was read last, by its age in seconds; nothing where none was read."""
+    return "" if cvr_age is None else f"\nCVR's own data is of {(now - timedelta(seconds=cvr_age)).date()}.\n"
 
 
 def explain_host(host: Host) -> str:

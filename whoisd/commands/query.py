@@ -12,7 +12,7 @@ import click
 
 from whoisd.answers import notices
 from whoisd.answers.answer import Answer, Protocol, answer
-from whoisd.answers.explain import explain, explain_host
+from whoisd.answers.explain import explain, explain_host, of_when_cvr_is
 from whoisd.answers.model import Host
 from whoisd.answers.names import DomainName, parse_name
 from whoisd.answers.query import DomainQuery, HostQuery
@@ -21,6 +21,7 @@ from whoisd.answers.wire import Charset
 from whoisd.commands.terminal import command, config_option, hint
 from whoisd.config import Settings, load_settings
 from whoisd.database.store import Store
+from whoisd.database.watcher import cvr_age_at
 from whoisd.errors import InvalidName, Outcome, StoreError, WhoisdError
 from whoisd.log import Logger, log_query, open_log
 
@@ -114,7 +115,8 @@ async def _explain(name: DomainName, charset: Charset, settings: Settings, log: 
         in_force_from = settings.disclosure.in_force_from
         now = datetime.now(UTC)
         conditions = settings.policy.conditions(now, fresh=True)
-        return explain(found, now=now, in_force_from=in_force_from, conditions=conditions, charset=charset)
+        explained = explain(found, now=now, in_force_from=in_force_from, conditions=conditions, charset=charset)
+        return explained + of_when_cvr_is(await cvr_age_at(settings.database.hosts, settings.database.deadline, log), now)
     finally:
         await store.close()
 

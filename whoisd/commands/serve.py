@@ -7,10 +7,9 @@ from typing import Final
 import click
 
 from whoisd.commands.terminal import command, config_option
-from whoisd.config import Settings, default_file, load_settings
+from whoisd.config import default_file, load_settings
 from whoisd.database.cvr_age import TOO_OLD
-from whoisd.database.watcher import Watcher
-from whoisd.errors import StoreError
+from whoisd.database.watcher import cvr_age_at
 from whoisd.log import open_log
 from whoisd.server.sockets import open_listeners
 from whoisd.server.supervisor import supervise
@@ -41,18 +40,8 @@ def check_command(file: Path | None) -> None:
     settings = load_settings(file)
     where = " and ".join(f"{address.host} port {address.port}" for address in settings.listen)
     click.echo(f"The configuration is good: it listens on {where}.")
-    if (age := asyncio.run(_cvr_age(settings))) and age > TOO_OLD:
+    log = open_log("critical", settings.log.format)
+    if (age := asyncio.run(cvr_age_at(settings.database.hosts, CHECK_DEADLINE, log))) and age > TOO_OLD:
         click.echo(
             f"warning: CVR's own data is {age / 86_400:.0f} days old: read the newest with `whoisd cvr update`", err=True
         )
-
-
-async def _cvr_age(settings: Settings) -> float | None:
-    """Return how old CVR's own data is, in seconds; None where there is none, or nobody to tell."""
-    watcher = Watcher(settings.database.hosts, CHECK_DEADLINE, open_log("critical", settings.log.format))
-    try:
-        return await watcher.cvr_age()
-    except StoreError:
-        return None
-    finally:
-        await watcher.close()

@@ -70,3 +70,14 @@ class Watcher:
         except Exception as error:  # noqa: BLE001 - whatever it is, the database does not answer
             self._hosts.drop(cause_of(error))
             raise StoreError(cause_of(error)) from None
+
+
+async def cvr_age_at(dsn: Dsn, deadline: float, log: Logger) -> float | None:
+    """Return how old CVR's own data is at a database, in seconds; None where none was read, or where nobody tells."""
+    watcher = Watcher(dsn, deadline, log)
+    try:
+        return await watcher.cvr_age()
+    except StoreError:
+        return None
+    finally:
+        await watcher.close()

@@ -17,12 +17,13 @@ import asyncpg
 from asyncpg import Record
 
 from whoisd.answers.disclosure import Conditions, Country, Reason, facts_of, publish_registrant, verdict_of
-from whoisd.answers.explain import SENTENCES, SHOWN, WITHHELD, columns, explain_registrant
+from whoisd.answers.explain import SENTENCES, SHOWN, WITHHELD, columns, explain_registrant, of_when_cvr_is
 from whoisd.answers.model import DomainStatus
 from whoisd.answers.response import STATUS, UNPRINTABLE
 from whoisd.answers.wire import Charset
 from whoisd.database.audit import record
 from whoisd.database.connect import Connection
+from whoisd.database.cvr_age import cvr_age
 from whoisd.database.heartbeat import data_age
 from whoisd.database.transaction import changing
 from whoisd.database.views import registrant_of
@@ -258,7 +259,7 @@ async def show(
         explained = explain_registrant(
             registrant_of(row), now=now, in_force_from=in_force_from, conditions=conditions, charset=Charset.UTF_8
         )
-        head = f"Registrant {handle}\n{explained}"
+        head = f"Registrant {handle}\n{explained}{of_when_cvr_is(await cvr_age(connection), now)}"
         if standing.protected:
             return head
         return head + await _classification(connection, handle, standing) + await _domains(connection, handle)

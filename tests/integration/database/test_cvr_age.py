@@ -1,5 +1,6 @@
 """How old CVR's own data is: what a reader sees, in the figures and at `whoisd check`."""
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from support import Database, Service, ended, run_whoisd
@@ -24,6 +25,24 @@ async def test_without_the_view(database: Database) -> None:
         assert service.figures().sum("whoisd_data_age_seconds") == 0
     settings = {"WHOISD_DATABASE__DSN": database.reader}
     assert ended(run_whoisd("check", settings=settings)) == (0, GOOD, "")
+
+
+async def test_explain_tells(database: Database) -> None:
+    """Whoever asks why an email is withheld is told of which day CVR's own data is, where it was read."""
+    settings = {"WHOISD_DATABASE__DSN": database.reader, "WHOISD_DATABASE__OWNER_DSN": database.owner}
+    await database.execute(
+        "INSERT INTO registry.registrant (handle, kind, name, country, email) VALUES ('A', 'individual', 'A', 'DK', '');"
+        "INSERT INTO registry.domain (name, status, registered, expires, period_years, registrant)"
+        " VALUES ('a.dk', 'active', '2020-01-31', '2027-01-31', 1, 'A')"
+    )
+    for words in (("explain", "a.dk"), ("registrant", "show", "A")):
+        assert "CVR's own data" not in ended(run_whoisd(*words, settings=settings))[1]
+    await database.execute(READ, 48)
+    day = (datetime.now(UTC) - timedelta(days=2)).date()
+    for words in (("explain", "a.dk"), ("registrant", "show", "A")):
+        status, said, complaint = ended(run_whoisd(*words, settings=settings))
+        assert (status, complaint) == (0, "")
+        assert f"\nCVR's own data is of {day}.\n" in said
 
 
 async def test_check_warns(database: Database) -> None:
