@@ -31,12 +31,13 @@ async def test_explain_tells(database: Database) -> None:
     """Whoever asks why an email is withheld is told of which day CVR's own data is, where it was read."""
     settings = {"WHOISD_DATABASE__DSN": database.reader, "WHOISD_DATABASE__OWNER_DSN": database.owner}
     await database.execute(
-        "INSERT INTO registry.registrant (handle, kind, name, country, email) VALUES ('A', 'individual', 'A', 'DK', '');"
+        "INSERT INTO registry.registrant (handle, kind, name, country, email)"
+        " VALUES ('A', 'individual', 'A', 'DK', 'hemmelig@a.example');"
         "INSERT INTO registry.domain (name, status, registered, expires, period_years, registrant)"
         " VALUES ('a.dk', 'active', '2020-01-31', '2027-01-31', 1, 'A')"
     )
     for words in (("explain", "a.dk"), ("registrant", "show", "A")):
-        assert "CVR's own data" not in ended(run_whoisd(*words, settings=settings))[1]
+        assert "CVR's own data is of" not in ended(run_whoisd(*words, settings=settings))[1]
     await database.execute(READ, 48)
     day = (datetime.now(UTC) - timedelta(days=2)).date()
     for words in (("explain", "a.dk"), ("registrant", "show", "A")):
