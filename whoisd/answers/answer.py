@@ -5,8 +5,10 @@ and finished by two plain functions, which know nothing of waiting; between them
 """
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Final
 
 from whoisd.answers import notices
 from whoisd.answers.disclosure import Conditions, PublicRegistrant, Reason, Withheld, publish
@@ -15,7 +17,6 @@ from whoisd.answers.query import DomainQuery, HelpQuery, HostQuery, parse_query
 from whoisd.answers.response import render_domain, render_host
 from whoisd.answers.wire import Charset, encode
 from whoisd.errors import Outcome, QueryError, StoreError, whereabouts
-from whoisd.values import frozen
 
 
 class Protocol(StrEnum):
@@ -28,7 +29,7 @@ class Protocol(StrEnum):
     HTTP = "http"  # a connection to the HTTP server without a request
 
 
-@frozen
+@dataclass(frozen=True, slots=True)
 class Policy:
     """What the operator decides about answers, from the settings."""
 
@@ -55,19 +56,41 @@ class Policy:
         return notices.about_lines(self.operator, self.version, self.terms, now.astimezone(UTC).year, notice)
 
 
-@frozen
+@dataclass(slots=True, unsafe_hash=True)
 class Answer:
     """The bytes to send, how the query ended, and what the log says of it."""
 
-    outcome: Outcome
-    payload: bytes
-    charset: Charset = Charset.LATIN_1
-    kind: str | None = None  # domain, host or help
-    name: str | None = None  # as A-labels
-    registrant: Reason | None = None  # why the Registrant section was left out
-    email: Reason | None = None  # why the email was shown or withheld
-    fault: str | None = None  # what was wrong with the query, or with us
-    protocol: Protocol = Protocol.WHOIS
+    outcome: Final[Outcome]
+    payload: Final[bytes]
+    charset: Final[Charset]
+    kind: Final[str | None]  # domain, host or help
+    name: Final[str | None]  # as A-labels
+    registrant: Final[Reason | None]  # why the Registrant section was left out
+    email: Final[Reason | None]  # why the email was shown or withheld
+    fault: Final[str | None]  # what was wrong with the query, or with us
+    protocol: Final[Protocol]
+
+    def __init__(
+        self,
+        outcome: Outcome,
+        payload: bytes,
+        charset: Charset = Charset.LATIN_1,
+        kind: str | None = None,
+        name: str | None = None,
+        registrant: Reason | None = None,
+        email: Reason | None = None,
+        fault: str | None = None,
+        protocol: Protocol = Protocol.WHOIS,
+    ) -> None:
+        self.outcome = outcome
+        self.payload = payload
+        self.charset = charset
+        self.kind = kind
+        self.name = name
+        self.registrant = registrant
+        self.email = email
+        self.fault = fault
+        self.protocol = protocol
 
     def facts(self) -> dict[str, object]:
         """Return what the log says of the answer."""
@@ -91,13 +114,18 @@ def notice(outcome: Outcome, text: str, *, fault: str | None = None) -> Answer:
     return Answer(outcome, encode(text, Charset.LATIN_1), fault=fault)
 
 
-@frozen
+@dataclass(slots=True, unsafe_hash=True)
 class Lookup:
     """A query that was understood, and waits for what the database knows of its name."""
 
-    query: DomainQuery | HostQuery
-    head: str
-    conditions: Conditions
+    query: Final[DomainQuery | HostQuery]
+    head: Final[str]
+    conditions: Final[Conditions]
+
+    def __init__(self, query: DomainQuery | HostQuery, head: str, conditions: Conditions) -> None:
+        self.query = query
+        self.head = head
+        self.conditions = conditions
 
 
 Find = Callable[[DomainQuery | HostQuery], Awaitable[Found]]

@@ -12,7 +12,7 @@ every tie: what the data does not settle is withheld.
 """
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import date
 from enum import StrEnum
 from functools import cache
@@ -23,7 +23,6 @@ from whoisd.answers.names import DomainName, ascii_domain
 from whoisd.answers.vat import Number, is_cvr_form, judge
 from whoisd.answers.wire import Charset
 from whoisd.errors import InvalidName
-from whoisd.values import frozen
 
 
 class Reason(StrEnum):
@@ -68,11 +67,14 @@ class Reason(StrEnum):
     NEVER_SHOWN = "never_shown"
 
 
-@frozen
+@dataclass(slots=True, unsafe_hash=True)
 class Withheld:
     """Stands where a value would, and says why it does not."""
 
-    reason: Reason
+    reason: Final[Reason]
+
+    def __init__(self, reason: Reason) -> None:
+        self.reason = reason
 
 
 # --- The rules ---------------------------------------------------------------------------------------------------
@@ -326,21 +328,47 @@ def _country(code: str | None) -> Country:
 # --- What anyone may see -----------------------------------------------------------------------------------------
 
 
-@frozen
+@dataclass(slots=True, unsafe_hash=True)
 class PublicRegistrant:
     """The Registrant section: a value, `Withheld`, or None for one that is not given."""
 
-    handle: Withheld
-    name: str | Withheld | None
-    street: tuple[str, ...] | Withheld
-    postal_code: str | Withheld | None
-    city: str | Withheld | None
-    country: str | Withheld | None
-    phone: str | Withheld | None
-    email: str | Withheld
-    email_reason: Reason
-    id_status: IdStatus | None
-    kind: RegistrantKind | Withheld
+    handle: Final[Withheld]
+    name: Final[str | Withheld | None]
+    street: Final[tuple[str, ...] | Withheld]
+    postal_code: Final[str | Withheld | None]
+    city: Final[str | Withheld | None]
+    country: Final[str | Withheld | None]
+    phone: Final[str | Withheld | None]
+    email: Final[str | Withheld]
+    email_reason: Final[Reason]
+    id_status: Final[IdStatus | None]
+    kind: Final[RegistrantKind | Withheld]
+
+    def __init__(
+        self,
+        handle: Withheld,
+        name: str | Withheld | None,
+        street: tuple[str, ...] | Withheld,
+        postal_code: str | Withheld | None,
+        city: str | Withheld | None,
+        country: str | Withheld | None,
+        phone: str | Withheld | None,
+        email: str | Withheld,
+        email_reason: Reason,
+        id_status: IdStatus | None,
+        kind: RegistrantKind | Withheld,
+    ) -> None:
+        self.handle = handle
+        self.name = name
+        self.street = street
+        self.postal_code = postal_code
+        self.city = city
+        self.country = country
+        self.phone = phone
+        self.email = email
+        self.email_reason = email_reason
+        self.id_status = id_status
+        self.kind = kind
 
     @property
     def address(self) -> str | Withheld:
@@ -348,21 +376,47 @@ class PublicRegistrant:
         return self.street if isinstance(self.street, Withheld) else ", ".join(self.street)
 
 
-@frozen
+@dataclass(slots=True, unsafe_hash=True)
 class PublicDomain:
     """What anyone may see of a domain. Made by `publish` alone; the renderer takes nothing else."""
 
-    name: DomainName
-    status: DomainStatus
-    registered: date | None
-    expires: date | None
-    delete_date: date | None
-    period_years: int | None
-    vid: bool
-    dnssec: bool
-    registrar: Registrar | None
-    nameservers: tuple[str, ...]
-    registrant: PublicRegistrant | Withheld
+    name: Final[DomainName]
+    status: Final[DomainStatus]
+    registered: Final[date | None]
+    expires: Final[date | None]
+    delete_date: Final[date | None]
+    period_years: Final[int | None]
+    vid: Final[bool]
+    dnssec: Final[bool]
+    registrar: Final[Registrar | None]
+    nameservers: Final[tuple[str, ...]]
+    registrant: Final[PublicRegistrant | Withheld]
+
+    def __init__(
+        self,
+        name: DomainName,
+        status: DomainStatus,
+        registered: date | None,
+        expires: date | None,
+        delete_date: date | None,
+        period_years: int | None,
+        vid: bool,
+        dnssec: bool,
+        registrar: Registrar | None,
+        nameservers: tuple[str, ...],
+        registrant: PublicRegistrant | Withheld,
+    ) -> None:
+        self.name = name
+        self.status = status
+        self.registered = registered
+        self.expires = expires
+        self.delete_date = delete_date
+        self.period_years = period_years
+        self.vid = vid
+        self.dnssec = dnssec
+        self.registrar = registrar
+        self.nameservers = nameservers
+        self.registrant = registrant
 
 
 def publish(domain: Domain, *, show_handles: bool, conditions: Conditions, charset: Charset) -> PublicDomain:

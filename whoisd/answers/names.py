@@ -12,24 +12,29 @@ registry has rules of its own, may decode to any.
 """
 
 import unicodedata
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Final
 
 import idna
 
 from whoisd.errors import InvalidName, NameFault
-from whoisd.values import frozen
 
 LONGEST_NAME = 253
 LONGEST_LABEL = 63
 REPERTOIRE = frozenset("abcdefghijklmnopqrstuvwxyz0123456789-æøåöäüéß")
 
 
-@frozen
+@dataclass(slots=True, unsafe_hash=True)
 class DomainName:
     """A valid name in lower case, with no trailing dot: as A-labels (`ascii`) and as U-labels (`unicode`)."""
 
-    ascii: str
-    unicode: str
+    ascii: Final[str]
+    unicode: Final[str]
+
+    def __init__(self, ascii: str, unicode: str) -> None:
+        self.ascii = ascii
+        self.unicode = unicode
 
     @property
     def is_dk_domain(self) -> bool:

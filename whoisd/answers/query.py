@@ -11,10 +11,12 @@ and all else is ISO 8859-1. A handle is a name of one label: it is looked up as 
 before a name, in any case, is skipped: BusyBox asks so again when an answer has no `Domain:` line, and prints the second.
 """
 
+from dataclasses import dataclass
+from typing import Final
+
 from whoisd.answers.names import DomainName, parse_name
 from whoisd.answers.wire import LINE_LIMIT, Charset, is_text
 from whoisd.errors import InvalidName, QueryError, QueryFault
-from whoisd.values import frozen
 
 CHARSETS = {
     b"iso-8859-1": Charset.LATIN_1,
@@ -25,13 +27,18 @@ CHARSETS = {
 }
 
 
-@frozen
+@dataclass(slots=True, unsafe_hash=True)
 class DomainQuery:
     """Asks for a domain, and with `show_handles` for its registrant."""
 
-    name: DomainName
-    charset: Charset
-    show_handles: bool
+    name: Final[DomainName]
+    charset: Final[Charset]
+    show_handles: Final[bool]
+
+    def __init__(self, name: DomainName, charset: Charset, show_handles: bool) -> None:
+        self.name = name
+        self.charset = charset
+        self.show_handles = show_handles
 
     @property
     def kind(self) -> str:
@@ -39,12 +46,16 @@ class DomainQuery:
         return "domain"
 
 
-@frozen
+@dataclass(slots=True, unsafe_hash=True)
 class HostQuery:
     """Asks for a name server host."""
 
-    name: DomainName
-    charset: Charset
+    name: Final[DomainName]
+    charset: Final[Charset]
+
+    def __init__(self, name: DomainName, charset: Charset) -> None:
+        self.name = name
+        self.charset = charset
 
     @property
     def kind(self) -> str:
@@ -52,11 +63,14 @@ class HostQuery:
         return "host"
 
 
-@frozen
+@dataclass(slots=True, unsafe_hash=True)
 class HelpQuery:
     """Asks how to ask."""
 
-    charset: Charset
+    charset: Final[Charset]
+
+    def __init__(self, charset: Charset) -> None:
+        self.charset = charset
 
 
 Query = DomainQuery | HostQuery | HelpQuery

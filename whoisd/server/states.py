@@ -14,12 +14,18 @@ class Header:
 
     buffer: HeaderBuffer
 
+    def __init__(self, buffer: HeaderBuffer) -> None:
+        self.buffer = buffer
+
 
 @dataclass(slots=True)
 class Reading:
     """It waits for the client's line."""
 
     buffer: LineBuffer
+
+    def __init__(self, buffer: LineBuffer) -> None:
+        self.buffer = buffer
 
 
 class Answering:
@@ -35,8 +41,15 @@ class Closing:
     answer: Answer
     seconds: float
     unsent: bytes
-    drained: int = 0  # bytes that were read and thrown away
-    heard: int = 0  # how many of them there were when its time was last up
+    drained: int  # bytes that were read and thrown away
+    heard: int  # how many of them there were when its time was last up
+
+    def __init__(self, answer: Answer, seconds: float, unsent: bytes, drained: int = 0, heard: int = 0) -> None:
+        self.answer = answer
+        self.seconds = seconds
+        self.unsent = unsent
+        self.drained = drained
+        self.heard = heard
 
 
 class Closed:
