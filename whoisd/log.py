@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 from datetime import UTC, date, datetime
 from hashlib import blake2b
-from typing import Any, ClassVar, Final
+from typing import Any, Final
 
 import orjson
 import structlog
@@ -58,15 +58,14 @@ class _Stderr:
             poll.register(file.fileno(), select.POLLOUT)
             self._poll = poll
 
-    def write(self, line: Any) -> None:
+    def write(self, line: bytes) -> None:
         """Write a line, or hold it until the end of the turn (see `gather`)."""
-        data = line.encode(errors="backslashreplace") if isinstance(line, str) else line
         if _call_soon is None:
-            self._put([data])
+            self._put([line])
             return
         if not self._held:
             _call_soon(self.write_held)
-        self._held.append(data)
+        self._held.append(line)
 
     def write_held(self) -> None:
         """Write what is held, as many lines at once as a pipe takes as a whole: one of another process stays out of them."""
@@ -91,12 +90,27 @@ class _Stderr:
         for _ in lines:
             self._on_loss()
 
-    def flush(self) -> None:
-        """Pass on nothing more: a line is passed on when it is written."""
+
+class _Lines:
+    """What structlog passes a line on to, by the method of its level: whichever that is, the line is written."""
+
+    def __init__(self, stderr: _Stderr) -> None:
+        self._stderr = stderr
+
+    def __getattr__(self, level: str) -> Callable[[str | bytes], None]:
+        return self.write
+
+    def write(self, line: str | bytes) -> None:
+        """Write a line, whose end is still to be put to it."""
+        data = line.encode(errors="backslashreplace") if isinstance(line, str) else line
+        self._stderr.write(data + b"\n")
 
 
-# The log that is open, and who writes what it holds at the end of a turn: one for a process, as structlog's settings are.
+# The log that is open, structlog's class for it where it is JSON, and who writes what it holds at the end of a turn: one for
+# a process, as structlog's settings are.
 _stderr: _Stderr | None = None
+_json_logger: type | None = None
+_least = logging.INFO  # the level from which events are written
 _call_soon: Callable[[Callable[[], None]], object] | None = None
 
 
@@ -128,17 +142,6 @@ def _json_line(_: Any, level: str, event: MutableMapping[str, Any]) -> bytes:
         return json.dumps(event, default=lambda value: type(value).__name__).encode()
 
 
-class _JsonLogger(structlog.BoundLoggerBase):
-    """What `open_log` gives for JSON, besides structlog's own methods: it takes an event as a whole."""
-
-    least: ClassVar[int]  # the level from which events are written
-
-    def put(self, level: str, name: str, facts: Mapping[str, object]) -> None:
-        """Write the line that `log.LEVEL(name, **facts)` writes: by the same function, to the same file."""
-        if _stderr and _LEVELS[level] >= self.least:
-            _stderr.write(_json_line(None, level, {**self._context, **facts, "event": name}) + b"\n")
-
-
 _LEVELS: Final = {"info": logging.INFO, "error": logging.ERROR}  # those of queries
 
 _CONSOLE: Final[list[Any]] = [
@@ -153,24 +156,24 @@ def open_log(level: str, form: str, on_loss: Callable[[], None] = lambda: None) 
 
     `on_loss` is called for each line that could not be written.
     """
-    global _stderr  # noqa: PLW0603 - one for a process
+    global _stderr, _json_logger, _least  # noqa: PLW0603 - one for a process
     console = form == "console" or (form == "auto" and sys.stderr.isatty())
     _stderr = _Stderr(_unbuffered(sys.stderr), on_loss)
-    stderr: Any = _stderr
-    factory: Any = structlog.WriteLoggerFactory(stderr) if console else structlog.BytesLoggerFactory(stderr)
-    least: int = getattr(logging, level.upper())
-    methods: Any = structlog.make_filtering_bound_logger(least)
+    lines = _Lines(_stderr)
+    _least = getattr(logging, level.upper())
+    methods: Any = structlog.make_filtering_bound_logger(_least)
+    _json_logger = None if console else type("JsonLogger", (methods,), {})
     structlog.configure(
         processors=_CONSOLE if console else [_json_line],
-        wrapper_class=methods if console else type("JsonLogger", (_JsonLogger, methods), {"least": least}),
-        logger_factory=factory,
+        wrapper_class=_json_logger or methods,
+        logger_factory=lambda *_: lines,
         cache_logger_on_first_use=True,
     )
     logger: Logger = structlog.get_logger()
     return logger.bind()
 
 
-def log_query(log: Logger, outcome: Outcome, **facts: object) -> None:
+def log_query(log: Logger, outcome: Outcome, facts: Mapping[str, object]) -> None:
     """Write the one event of a connection; facts that are None are left out.
 
     Nearly every line of the log is one of these. As JSON it takes structlog's methods and their chain, which is of one link,
@@ -178,11 +181,15 @@ def log_query(log: Logger, outcome: Outcome, **facts: object) -> None:
     """
     name = EVENTS[outcome]
     level = "error" if name == "query.failed" else "info"
-    event = {"outcome": outcome, **{key: fact for key, fact in facts.items() if fact is not None}}
-    if isinstance(log, _JsonLogger):
-        log.put(level, name, event)
-    else:
+    event: dict[str, object] = {"outcome": outcome}
+    for key, fact in facts.items():
+        if fact is not None:
+            event[key] = fact  # noqa: PERF403 - behind the outcome
+    if _stderr is None or _json_logger is None or not isinstance(log, _json_logger):
         getattr(log, level)(name, **event)
+    elif _LEVELS[level] >= _least:
+        event["event"] = name
+        _stderr.write(_json_line(None, level, {**structlog.get_context(log), **event}) + b"\n")
 
 
 def log_fault(log: Logger, context: dict[str, Any]) -> None:

@@ -172,10 +172,12 @@ class WorkerContext:
         log_query(
             self.log,
             answer.outcome,
-            client=self.names.name(client, datetime.now(UTC).date()),
-            network=network.name if network else None,
-            **answer.facts(),
-            ms=round(seconds * 1000, 3),
+            {
+                "client": self.names.name(client, datetime.now(UTC).date()),
+                "network": network.name if network else None,
+                **answer.facts(),
+                "ms": round(seconds * 1e6) / 1000,
+            },
         )
 
     def close(self) -> None:

@@ -78,12 +78,15 @@ class HttpContext:
         self.tally.query(answer.outcome, answer.kind, seconds, answer.protocol)
         if reason := answer.email or answer.registrant:
             self.tally.decision(reason)
+        network = client.network
         log_query(
             self.log,
             answer.outcome,
-            client=self.names.name(client, datetime.now(UTC).date()),
-            network=client.network.name if client.network else None,
-            **answer.facts(),
-            status=status,
-            ms=round(seconds * 1000, 3),
+            {
+                "client": self.names.name(client, datetime.now(UTC).date()),
+                "network": network.name if network else None,
+                **answer.facts(),
+                "status": status,
+                "ms": round(seconds * 1e6) / 1000,
+            },
         )
