@@ -15,7 +15,7 @@ import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from http.client import HTTPConnection
 from ipaddress import IPv4Address, IPv6Address
@@ -46,7 +46,7 @@ _END_SESSIONS: Final = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity W
 
 # What the email rules look at besides the registrant: as it is by default, and before they entered into force.
 IN_FORCE: Final = Conditions(in_force=True, fresh=True, listed_only=False)
-NOT_YET: Final = IN_FORCE._replace(in_force=False)
+NOT_YET: Final = replace(IN_FORCE, in_force=False)
 
 
 @dataclass(frozen=True)

@@ -132,13 +132,17 @@ def _unbuffered(stderr: Any) -> Any:
 
 def _json_line(_: Any, level: str, event: MutableMapping[str, Any]) -> bytes:
     """Make a line of an event: what structlog's own processors make of it, in a third of the time."""
+    return _line(event, level, datetime.now(UTC))
+
+
+def _line(event: MutableMapping[str, Any], level: str, now: datetime) -> bytes:
     event["level"] = level
-    event["timestamp"] = datetime.now(UTC)
+    event["timestamp"] = now
     try:
         return orjson.dumps(event, option=orjson.OPT_UTC_Z)
     except orjson.JSONEncodeError:  # of the name of a file that is no UTF-8: a line of the log is to end nobody
         # And should it be of an object: its own text may quote personal data.
-        event["timestamp"] = event["timestamp"].isoformat()
+        event["timestamp"] = now.isoformat()
         return json.dumps(event, default=lambda value: type(value).__name__).encode()
 
 
@@ -173,8 +177,8 @@ def open_log(level: str, form: str, on_loss: Callable[[], None] = lambda: None) 
     return logger.bind()
 
 
-def log_query(log: Logger, outcome: Outcome, facts: Mapping[str, object]) -> None:
-    """Write the one event of a connection; facts that are None are left out.
+def log_query(log: Logger, now: datetime, outcome: Outcome, facts: Mapping[str, object]) -> None:
+    """Write the one event of a connection, which ended at `now` (UTC); facts that are None are left out.
 
     Nearly every line of the log is one of these. As JSON it takes structlog's methods and their chain, which is of one link,
     twice as long to be passed on as to be made; so it is handed over whole, and all else is the same.
@@ -189,7 +193,7 @@ def log_query(log: Logger, outcome: Outcome, facts: Mapping[str, object]) -> Non
         getattr(log, level)(name, **event)
     elif _LEVELS[level] >= _least:
         event["event"] = name
-        _stderr.write(_json_line(None, level, {**structlog.get_context(log), **event}) + b"\n")
+        _stderr.write(_line({**structlog.get_context(log), **event}, level, now) + b"\n")
 
 
 def log_fault(log: Logger, context: dict[str, Any]) -> None:

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from hashlib import blake2b
 from ipaddress import ip_address
 from pathlib import Path
@@ -19,6 +19,8 @@ from whoisd.answers.answer import Protocol
 from whoisd.errors import Outcome
 from whoisd.limits.sources import Client
 from whoisd.log import EVENTS, ClientNames, log_query, open_log
+
+NOW: Final = datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +46,7 @@ def test_every_outcome_has_an_event() -> None:
 def test_one_line_of_json(capsys: pytest.CaptureFixture[str], outcome: Outcome) -> None:
     """A connection's event is one line of JSON on standard error: event, outcome, level, moment and facts."""
     facts = {"client": "192.0.2.7", "name": "xn--4cabco7dk5a.dk", "bytes": 12, "ms": 0.5}
-    log_query(open_log("info", "json"), outcome, facts)
+    log_query(open_log("info", "json"), NOW, outcome, facts)
     written = capsys.readouterr()
     assert (written.out, written.err.count("\n"), written.err[-1]) == ("", 1, "\n")
     line = orjson.loads(written.err)
@@ -65,7 +67,7 @@ def test_a_query_is_logged_as_all_else_is(capsys: pytest.CaptureFixture[str], ou
     """A connection's line is, byte for byte but for the moment, what the log's own method makes of the same facts."""
     log = open_log("info", "json").bind(row=3)
     facts = {"client": "192.0.2.7", "protocol": Protocol.WHOIS, "utf8": False, "ms": 0.5}
-    log_query(log, outcome, {**facts, "network": None})
+    log_query(log, NOW, outcome, {**facts, "network": None})
     level = log.error if EVENTS[outcome] == "query.failed" else log.info
     level(EVENTS[outcome], outcome=outcome, **facts)
     one, other = (line.rpartition('"timestamp"') for line in capsys.readouterr().err.splitlines())
@@ -75,14 +77,14 @@ def test_a_query_is_logged_as_all_else_is(capsys: pytest.CaptureFixture[str], ou
 
 def test_facts_that_are_none_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     """A fact that is None is left out; one that is false, empty or zero is not."""
-    log_query(open_log("info", "json"), Outcome.NO_QUERY, {"name": None, "fault": "", "bytes": 0, "utf8": False})
+    log_query(open_log("info", "json"), NOW, Outcome.NO_QUERY, {"name": None, "fault": "", "bytes": 0, "utf8": False})
     line = orjson.loads(capsys.readouterr().err)
     assert line.keys() == {"event", "outcome", "level", "timestamp", "fault", "bytes", "utf8"}
 
 
 def test_no_value_makes_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     """A line end in a fact does not end the line of the log."""
-    log_query(open_log("info", "json"), Outcome.BAD_QUERY, {"fault": "a\nb\r\u2028"})
+    log_query(open_log("info", "json"), NOW, Outcome.BAD_QUERY, {"fault": "a\nb\r\u2028"})
     (line,) = capsys.readouterr().err.split("\n")[:-1]
     assert orjson.loads(line)["fault"] == "a\nb\r\u2028"
 
@@ -106,20 +108,20 @@ def test_what_json_cannot_hold(capsys: pytest.CaptureFixture[str]) -> None:
 def test_level(capsys: pytest.CaptureFixture[str], level: str, events: list[str]) -> None:
     """From level warning on only queries that failed by our fault are logged."""
     log = open_log(level, "json")
-    log_query(log, Outcome.FOUND, {})
-    log_query(log, Outcome.INTERNAL_ERROR, {})
+    log_query(log, NOW, Outcome.FOUND, {})
+    log_query(log, NOW, Outcome.INTERNAL_ERROR, {})
     assert [orjson.loads(line)["event"] for line in capsys.readouterr().err.splitlines()] == events
 
 
 def test_auto_is_json_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     """`auto` writes JSON where standard error is no terminal."""
-    log_query(open_log("info", "auto"), Outcome.HELP, {})
+    log_query(open_log("info", "auto"), NOW, Outcome.HELP, {})
     assert orjson.loads(capsys.readouterr().err)["outcome"] == "help"
 
 
 def test_console(capsys: pytest.CaptureFixture[str]) -> None:
     """`console` writes a line for a person, with the event and its facts."""
-    log_query(open_log("info", "console"), Outcome.HELP, {"client": "192.0.2.7"})
+    log_query(open_log("info", "console"), NOW, Outcome.HELP, {"client": "192.0.2.7"})
     line = capsys.readouterr().err
     assert line.count("\n") == 1
     assert not line.startswith("{")
@@ -212,7 +214,7 @@ def test_no_line_is_lost_where_all_are_read(capsys: pytest.CaptureFixture[str]) 
     lost: list[int] = []
     log = open_log("info", "json", lambda: lost.append(1))
     for _ in range(100):
-        log_query(log, Outcome.HELP, {})
+        log_query(log, NOW, Outcome.HELP, {})
     assert (lost, capsys.readouterr().err.count("\n")) == ([], 100)
 
 

@@ -254,7 +254,8 @@ _CLASSIFICATION = {
 _HOPEFUL = frozenset({Number.RIGHT, Number.PERSONS, Number.UNSETTLED})
 
 
-class Conditions(NamedTuple):
+@dataclass(slots=True, unsafe_hash=True)
+class Conditions:
     """What the rules look at besides the registrant: of the moment, and of the settings.
 
     `in_force` is whether the email rules have entered into force, `fresh` whether the data is as young as the operator
@@ -262,16 +263,23 @@ class Conditions(NamedTuple):
     shown may be; `publish` sees to it, so that no protocol can forget.
     """
 
-    in_force: bool
-    fresh: bool
-    listed_only: bool
-    max_age: float | None = None
+    in_force: Final[bool]
+    fresh: Final[bool]
+    listed_only: Final[bool]
+    max_age: Final[float | None]
+
+    def __init__(self, in_force: bool, fresh: bool, listed_only: bool, max_age: float | None = None) -> None:
+        self.in_force = in_force
+        self.fresh = fresh
+        self.listed_only = listed_only
+        self.max_age = max_age
 
     def for_age(self, age: float | None) -> "Conditions":
         """Return the conditions for data of an age, in seconds. One that is not known, or of a clock far ahead, is too old."""
         if self.max_age is None:
             return self
-        return self._replace(fresh=self.fresh and age is not None and -self.max_age <= age <= self.max_age)
+        is_young = age is not None and -self.max_age <= age <= self.max_age
+        return replace(self, fresh=self.fresh and is_young)
 
 
 def facts_of(registrant: Registrant, conditions: Conditions) -> Facts:
@@ -297,7 +305,7 @@ def _truth(value: object) -> Truth:
 
 
 def _classification(sole_proprietorship: object, documented: object) -> Classification:
-    if isinstance(sole_proprietorship, bool) and isinstance(documented, bool | None):
+    if isinstance(sole_proprietorship, bool) and (documented is None or isinstance(documented, bool)):
         return _CLASSIFICATION.get((sole_proprietorship, documented), Classification.UNKNOWN)
     return Classification.UNKNOWN
 

@@ -91,7 +91,15 @@ def _is_plain(text: str) -> bool:
 
     So it is of nearly every name: short, and of letters and digits, with single dots and hyphens between them.
     """
-    return len(text) <= LONGEST_LABEL and text.isascii() and all(map(str.isalnum, text.replace("-", ".").split(".")))
+    words = text.replace("-", ".")
+    return (
+        len(text) <= LONGEST_LABEL
+        and text.isascii()
+        and ".." not in words
+        and not words.startswith(".")
+        and not words.endswith(".")
+        and words.replace(".", "").isalnum()
+    )
 
 
 def _parse_label(label: str) -> tuple[str, str]:

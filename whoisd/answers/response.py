@@ -46,9 +46,10 @@ def render_domain(domain: PublicDomain, *, omit_withheld_email: bool) -> str:
     if isinstance(domain.registrant, PublicRegistrant):
         sections.append(_registrant_section(domain.registrant, omit_withheld_email=omit_withheld_email))
     if domain.nameservers:
-        sections.append(_nameservers_section(domain))
-    foot = FOOT if domain.registrant == Withheld(Reason.NOT_ASKED) else ""
-    return "\n".join(sections) + foot
+        sections.append(_nameservers_section(domain.nameservers))
+    section = domain.registrant
+    not_asked = isinstance(section, Withheld) and section.reason is Reason.NOT_ASKED
+    return "\n".join(sections) + (FOOT if not_asked else "")
 
 
 def render_host(host: Host) -> str:
@@ -114,8 +115,9 @@ Country:              {_shown(registrant.country)}
 {phone}{email}{id_status}"""
 
 
-def _nameservers_section(domain: PublicDomain) -> str:
-    return "Nameservers\n" + "".join([f"Hostname:             {_shown(host)}\n" for host in domain.nameservers])
+@lru_cache(maxsize=4096)  # of a pure function: a few name servers serve most domains
+def _nameservers_section(hosts: tuple[str, ...]) -> str:
+    return "Nameservers\n" + "".join([f"Hostname:             {_shown(host)}\n" for host in hosts])
 
 
 def _shown(value: str | Withheld | None) -> str:

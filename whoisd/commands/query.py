@@ -49,7 +49,7 @@ def query_command(file: Path | None, protocol: str, words: tuple[str, ...]) -> N
     line = b" ".join(os.fsencode(word) for word in words)
     log = open_log(settings.log.level, settings.log.format)
     found = asyncio.run(_answer(line, Protocol(protocol), settings, log))
-    log_query(log, found.outcome, found.facts())
+    log_query(log, datetime.now(UTC), found.outcome, found.facts())
     if sys.stdout.isatty():
         click.echo(found.text(), nl=False)
     else:

@@ -15,7 +15,7 @@ costs nothing, where making the socket non-blocking is one more system call.
 
 from datetime import UTC, datetime
 from functools import partial
-from socket import MSG_DONTWAIT, SocketType
+from socket import SocketType
 from time import time
 from typing import Final
 
@@ -27,7 +27,7 @@ from whoisd.config import Listen
 from whoisd.errors import Outcome, ProxyError, ProxyFault, QueryFault
 from whoisd.limits.sources import Client, Refusal
 from whoisd.server.context import WorkerContext
-from whoisd.server.delivery import Delivery
+from whoisd.server.delivery import NOW, Delivery
 from whoisd.server.poller import WRITABLE
 from whoisd.server.proxy import HeaderBuffer
 from whoisd.server.states import ANSWERING, CLOSED, Closing, Header, Reading
@@ -92,11 +92,11 @@ class Connection(Delivery):
 
     @property
     def _is_asking(self) -> bool:
-        return isinstance(self._state, Reading | Header)
+        return isinstance(self._state, (Reading, Header))
 
     def _read(self) -> None:
         try:
-            data = self._socket.recv(DRAINED if isinstance(self._state, Closing) else CHUNK, MSG_DONTWAIT)
+            data = self._socket.recv(DRAINED if isinstance(self._state, Closing) else CHUNK, NOW)
         except BlockingIOError:
             self._watch()
         except OSError:  # a reset: nobody is there any more

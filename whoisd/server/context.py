@@ -169,11 +169,13 @@ class WorkerContext:
         if reason := answer.email or answer.registrant:
             self.tally.decision(reason)
         network = client.network
+        now = datetime.now(UTC)
         log_query(
             self.log,
+            now,
             answer.outcome,
             {
-                "client": self.names.name(client, datetime.now(UTC).date()),
+                "client": self.names.name(client, now),
                 "network": network.name if network else None,
                 **answer.facts(),
                 "ms": round(seconds * 1e6) / 1000,

@@ -20,6 +20,8 @@ from whoisd.server.context import Guest, WorkerContext
 from whoisd.server.poller import READABLE, WRITABLE
 from whoisd.server.states import ANSWERING, CLOSED, Closing, Reading, State
 
+NOW: Final = int(MSG_DONTWAIT)  # every call says so; as a number, for to put flags together takes longer than to send
+LAST: Final = int(MSG_DONTWAIT | MSG_MORE)
 DRAIN_LIMIT: Final = 16 * 1024 * 1024  # bytes read and thrown away for one connection; then it is left unread
 
 _GONE: Final = Answer(Outcome.CLIENT_GONE, b"")
@@ -88,7 +90,7 @@ class Delivery(ABC):
         MSG_MORE holds the last of it back for the FIN, which then takes no packet of its own: the client is woken once.
         """
         try:
-            sent = self._socket.send(state.unsent, MSG_DONTWAIT | MSG_MORE)
+            sent = self._socket.send(state.unsent, LAST)
             state.unsent = state.unsent[sent:]
             if not state.unsent:
                 self._give_back()

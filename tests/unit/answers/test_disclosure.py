@@ -313,7 +313,7 @@ def test_nothing_is_shown_before_the_rules_are_in_force() -> None:
 
 def test_nothing_is_shown_by_data_that_is_too_old() -> None:
     """Where the data is older than the operator wants it a public email is withheld, and the rest is shown."""
-    old = IN_FORCE._replace(fresh=False)
+    old = replace(IN_FORCE, fresh=False)
     section = publish_registrant(DomainStatus.ACTIVE, registrant(), show_handles=True, conditions=old, charset=Charset.UTF_8)
     assert verdict_of(section) == Verdict(shown=False, reason=Reason.DATA_TOO_OLD)
     assert isinstance(section, PublicRegistrant)
@@ -336,7 +336,7 @@ def test_nothing_is_shown_by_data_that_is_too_old() -> None:
 )
 def test_only_what_vies_lists(changes: dict[str, Any], reason: Reason) -> None:
     """Where the operator wants it, no VAT number publishes but one that VIES lists; a Danish registrant needs none."""
-    listed = IN_FORCE._replace(listed_only=True)
+    listed = replace(IN_FORCE, listed_only=True)
     assert publish_email(registrant(**(ABROAD | changes)), Charset.UTF_8, listed)[1] is reason
     assert publish_email(registrant(), Charset.UTF_8, listed)[1] is Reason.LOCKED_TO_CVR
 
@@ -650,4 +650,4 @@ def test_age(max_age: float | None, age: float | None, fresh: bool) -> None:
     """Data is fresh up to the age that the operator allows; of an age that is not known, or odd, it is not."""
     conditions = Conditions(in_force=True, fresh=True, listed_only=False, max_age=max_age)
     assert conditions.for_age(age).fresh is fresh
-    assert not conditions._replace(fresh=False).for_age(age).fresh
+    assert not replace(conditions, fresh=False).for_age(age).fresh

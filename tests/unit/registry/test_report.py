@@ -4,6 +4,7 @@ import json
 import math
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import product
 from typing import Any
@@ -59,7 +60,7 @@ def facts() -> Iterator[Registrant]:
 
 # Of a Swedish organisation, of a Swedish person, with a wrong check digit, and Danish.
 NUMBERS = ("SE556036079301", "SE121212121201", "SE556036079401", "DK13585628")
-CONDITIONS = (IN_FORCE, NOT_YET, IN_FORCE._replace(fresh=False), IN_FORCE._replace(listed_only=True))
+CONDITIONS = (IN_FORCE, NOT_YET, replace(IN_FORCE, fresh=False), replace(IN_FORCE, listed_only=True))
 
 
 def report(

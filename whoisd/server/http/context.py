@@ -79,11 +79,13 @@ class HttpContext:
         if reason := answer.email or answer.registrant:
             self.tally.decision(reason)
         network = client.network
+        now = datetime.now(UTC)
         log_query(
             self.log,
+            now,
             answer.outcome,
             {
-                "client": self.names.name(client, datetime.now(UTC).date()),
+                "client": self.names.name(client, now),
                 "network": network.name if network else None,
                 **answer.facts(),
                 "status": status,
