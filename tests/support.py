@@ -1,6 +1,7 @@
 """What the tests share: a real server process, a real socket to it, and registrants and domains to dress as a test needs."""
 
 import asyncio
+import fcntl
 import json
 import os
 import re
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 import asyncpg
+import pytest
 import structlog
 from click.testing import CliRunner
 from prometheus_client.parser import text_string_to_metric_families
@@ -89,6 +91,18 @@ class Database:
             await connection.execute(sql, *arguments)
         finally:
             await connection.close()
+
+
+def once(factory: pytest.TempPathFactory, name: str, make: Callable[[], str]) -> str:
+    """Return a text that takes long to make: made by the first process of the run that needs it, while the others wait."""
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return make()
+    file = factory.getbasetemp().parent / name
+    with file.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not file.exists():
+            file.write_text(make(), encoding="utf-8")
+    return file.read_text(encoding="utf-8")
 
 
 def environment(settings: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -6,14 +6,13 @@
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote
 
 import pytest
 from client_matrix import CLIENTS, missing
-from support import Database, WebService
+from support import Database, WebService, once
 
 
 class Scene(NamedTuple):
@@ -54,7 +53,7 @@ PAPER: Final = {"light": "rgb(255, 255, 255)", "dark": "rgb(23, 23, 27)"}
 
 
 @pytest.fixture(scope="module")
-def seen(sandbox_database: Database, request: pytest.FixtureRequest) -> Iterator[Any]:
+def seen(sandbox_database: Database, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """What the browser saw of each scene, and of a name that was typed."""
     chromium = shutil.which("chromium")
     if not chromium:
@@ -62,10 +61,15 @@ def seen(sandbox_database: Database, request: pytest.FixtureRequest) -> Iterator
     if reason := missing("whoiser"):
         pytest.skip(reason)
     folder = request.config.getoption("--screenshots")
+    return json.loads(once(tmp_path_factory, "page.json", lambda: look(sandbox_database, chromium, folder)))
+
+
+def look(database: Database, chromium: str, folder: str | None) -> str:
+    """Have the browser look at each scene, and keep pictures in a folder; what it saw, as JSON."""
     if folder:
         Path(folder).mkdir(parents=True, exist_ok=True)
     limited = {"WHOISD_LIMITS__RATE": "0.001", "WHOISD_LIMITS__BURST": "1"}
-    with WebService(sandbox_database.reader) as web, WebService(sandbox_database.reader, limited) as throttled:
+    with WebService(database.reader) as web, WebService(database.reader, limited) as throttled:
         throttled.get("/rdap/help")
         ports = {429: throttled.http_port}
         scenes = [
@@ -85,7 +89,7 @@ def seen(sandbox_database: Database, request: pytest.FixtureRequest) -> Iterator
             ["node", "look.mjs", json.dumps(task)], cwd=CLIENTS, capture_output=True, text=True, timeout=400, check=False
         )
         assert ended.returncode == 0, ended.stderr
-        yield json.loads(ended.stdout)
+        return ended.stdout
 
 
 @pytest.fixture
