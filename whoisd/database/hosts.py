@@ -207,15 +207,16 @@ class HostPool:
             raise StoreError("stopping")
         used = self._used if self._used and self._used.is_open else None
         found = self._found if self._found and self._found.is_open else None
+        merit = used.merit if used else None
         now = self._loop.time()
-        step = next_step(used.merit if used else None, found.merit if found else None, now, self._retry_at)
+        step = next_step(merit, found.merit if found else None, now, self._retry_at)
         if self._found and step is not Step.SWITCH:
             self._found.end()  # the one in use was replaced meanwhile by one as good, or this one is lost
             self._found = None
             self._search_at = now + BETTER_PAUSE
-        if used and step is Step.SERVE:
-            if is_search_due(used.merit, now, self._search_at) and not self._search:
-                self._search = self._loop.create_task(self._look_for_better(used.merit))
+        if used and merit and step is Step.SERVE:
+            if is_search_due(merit, now, self._search_at) and not self._search:
+                self._search = self._loop.create_task(self._look_for_better(merit))
             return used
         if found and step is Step.SWITCH:
             self._found = None
