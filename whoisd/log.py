@@ -6,7 +6,9 @@ is logged by its reason. An exception is logged by its type and place, never by 
 
 import json
 import logging
+import os
 import select
+import stat
 import sys
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from contextlib import suppress
@@ -53,10 +55,11 @@ class _Stderr:
         self._on_loss = on_loss
         self._held: list[bytes] = []
         self._poll: select.poll | None = None
-        with suppress(OSError, ValueError):  # what has no descriptor makes nobody wait
-            poll = select.poll()
-            poll.register(file.fileno(), select.POLLOUT)
-            self._poll = poll
+        with suppress(OSError, ValueError):  # what has no descriptor makes nobody wait, and nor does a file on a disk
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                poll = select.poll()
+                poll.register(file.fileno(), select.POLLOUT)
+                self._poll = poll
 
     def write(self, line: bytes) -> None:
         """Write a line, or hold it until the end of the turn (see `gather`)."""

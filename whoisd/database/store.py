@@ -108,10 +108,8 @@ class _Bound:
         self._runners: Deadlines[asyncio.Task[None]] = Deadlines(loop, deadline, self._cut)
         self._is_late = False  # whether the batch under way was cut for its time
 
-    async def hold(self, batch: Coroutine[None, None, None]) -> None:
-        """Run a batch in the task that runs them all. Raises `TimeoutError` at the deadline, as `asyncio.timeout` does."""
-        runner = asyncio.current_task()
-        assert runner  # noqa: S101 - it is this very task
+    async def hold(self, runner: asyncio.Task[None], batch: Coroutine[None, None, None]) -> None:
+        """Run a batch in the task that runs them all, this very one. Raises `TimeoutError` at the deadline."""
         self._is_late = False
         self._runners.add(runner)
         try:
@@ -155,6 +153,7 @@ class Store:
         self._queues = {view: _Queue(view) for view in VIEWS}
         self._waiters: Deadlines[_Waiter] = Deadlines(self._loop, deadline, self._expire)
         self._runner: asyncio.Task[None] | None = None
+        self._rest: asyncio.Future[None] | None = None  # what the runner waits for while no name does
         self._bound = _Bound(self._loop, deadline)
 
     def look_up(self, query: DomainQuery | HostQuery, tell: Tell) -> None:
@@ -204,6 +203,8 @@ class Store:
         self._waiters.add(waiter)
         if self._runner is None:
             self._runner = self._loop.create_task(self._run())
+        elif self._rest and not self._rest.done():
+            self._rest.set_result(None)
         return waiter
 
     def _expire(self, waiter: _Waiter) -> None:
@@ -215,23 +216,28 @@ class Store:
         for queue in self._queues.values():
             queue.forget(waiter)
 
-    # --- the runner: one batch after the other, while names wait ---------------------------------------------------
+    # --- the runner: one batch after the other, and a rest while no name waits --------------------------------------
 
     async def _run(self) -> None:
         queues = tuple(self._queues.values())
+        runner = self._runner
+        assert runner  # noqa: S101 - it is this very task
         try:
-            while any(queue.waiting for queue in queues):
+            while True:
                 for queue in queues:
                     if queue.waiting:
-                        await self._run_batch(queue.view, queue.take())
+                        await self._run_batch(runner, queue.view, queue.take())
+                if not any(queue.waiting for queue in queues):
+                    self._rest = self._loop.create_future()
+                    await self._rest
         finally:
             self._runner = None
 
-    async def _run_batch(self, view: View, waiting: Waiting) -> None:
+    async def _run_batch(self, runner: asyncio.Task[None], view: View, waiting: Waiting) -> None:
         if waiting.keys() != _CHECKED:
             self._on_batch(len(waiting))
         try:
-            await self._bound.hold(self._fetch(view, waiting))
+            await self._bound.hold(runner, self._fetch(view, waiting))
         except StoreError as error:
             self._fail(waiting, error.cause)
         except TimeoutError:

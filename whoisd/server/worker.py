@@ -63,8 +63,11 @@ class Acceptor:
         self._pause()
 
     def ready(self, events: int) -> None:  # noqa: ARG002 - there is one kind of event
-        """Accept what waits, of which another worker may be first to take some."""
-        self.accept(ACCEPTS_A_TURN)
+        """Accept what waits, of which another worker may be first to take some.
+
+        Where none is open, one alone: seldom does another wait, and should one, the poller tells of it again.
+        """
+        self.accept(ACCEPTS_A_TURN if self._context.open else 1)
 
     def accept(self, most: int) -> None:
         """Accept so many at most of those that wait."""
