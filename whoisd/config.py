@@ -11,7 +11,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from importlib.metadata import version
 from ipaddress import IPv6Address, IPv6Network, ip_address, ip_network
 from pathlib import Path
@@ -121,6 +121,17 @@ def _aware(value: datetime) -> datetime:
     if value.tzinfo is None:
         raise ValueError("must state its offset from UTC, as in 2025-11-03T14:00:00+01:00")
     return value
+
+
+def _in_utc(moment: datetime) -> datetime:
+    """Return a moment in UTC, as that of an answer is: of two zones Python asks both for their offsets at each comparison.
+
+    At the ends of its years no datetime holds it in UTC; there it stays as it is.
+    """
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError:
+        return moment
 
 
 def canonical_address(value: str) -> str:
@@ -503,7 +514,7 @@ class Settings(BaseSettings):
     def policy(self) -> Policy:
         """The part that answers depend on."""
         return Policy(
-            in_force_from=self.disclosure.in_force_from,
+            in_force_from=_in_utc(self.disclosure.in_force_from),
             vat_listed_only=self.disclosure.vat == "listed",
             omit_withheld_email=self.disclosure.withheld_email == "omitted",
             operator=self.answer.operator,

@@ -35,11 +35,9 @@ def show_registrant(file: Path | None, handle: str) -> None:
     Prints no value of the registrant, and of one under name and address protection nothing but that. Needs
     database.owner_dsn.
     """
-    policy, now = load_settings(file).policy, datetime.now(UTC)
-    conditions = policy.conditions(now, fresh=True)
-    shown = as_owner(
-        file, lambda owner: show(owner, handle, now=now, in_force_from=policy.in_force_from, conditions=conditions)
-    )
+    settings, now = load_settings(file), datetime.now(UTC)
+    in_force_from, conditions = settings.disclosure.in_force_from, settings.policy.conditions(now, fresh=True)
+    shown = as_owner(file, lambda owner: show(owner, handle, now=now, in_force_from=in_force_from, conditions=conditions))
     click.echo(asyncio.run(shown), nl=False)
 
 

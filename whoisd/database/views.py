@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
-from typing import Final, cast
+from typing import Any, Final, cast
 
 from asyncpg import Record
 
@@ -104,80 +104,92 @@ def _host(name: DomainName, row: Record) -> Host:
 
 
 def _domain(name: DomainName, row: Record) -> Domain:
-    status = _STATUS.get(row["status"])
+    # By position: to find a value by its column takes as long as all the rest that is done with it.
+    values = tuple(row)
+    _, status_word, registered, expires, delete_date, period_years, vid, dnssec = values[:_REGISTRAR_AT]
+    status = _STATUS.get(status_word)
     if status is None:
         raise ContractError(f"status must be one of {', '.join(_STATUS)}")
     return Domain(
         name=name,
         status=status,
-        registered=_day(row, "registered"),
-        expires=_day(row, "expires"),
-        delete_date=_day(row, "delete_date"),
-        period_years=row["period_years"],
-        vid=row["vid"] is True,
-        dnssec=row["dnssec"] is True,
-        registrar=_registrar(row),
-        nameservers=_texts(row, "nameservers"),
-        registrant=registrant_of(row),
-        data_age=row.get("data_age"),
+        registered=_day(registered, "registered"),
+        expires=_day(expires, "expires"),
+        delete_date=_day(delete_date, "delete_date"),
+        period_years=period_years,
+        vid=vid is True,
+        dnssec=dnssec is True,
+        registrar=_registrar(values[_REGISTRAR_AT:_NAMESERVERS_AT]),
+        nameservers=_texts(values[_NAMESERVERS_AT], "nameservers"),
+        registrant=_registrant(values[_REGISTRANT_AT:_DATA_AGE_AT]),
+        data_age=values[_DATA_AGE_AT] if len(values) > _DATA_AGE_AT else None,
     )
 
 
-def _registrar(row: Record) -> Registrar | None:
-    """Return the registrar of a row, or None under registrant management."""
-    if row["registrar"] is None:
+def _registrar(values: tuple[Any, ...]) -> Registrar | None:
+    """Return the registrar that the values of its columns tell of, or None under registrant management."""
+    name, public, street, postal_code, city, country, phone, url, email, abuse_email = values
+    if name is None:
         return None
     return Registrar(
-        name=row["registrar"],
-        public=row["registrar_public"] is True,
-        street=_texts(row, "registrar_street"),
-        postal_code=row["registrar_postal_code"],
-        city=row["registrar_city"],
-        country=row["registrar_country"],
-        phone=row["registrar_phone"],
-        url=row["registrar_url"],
-        email=row["registrar_email"],
-        abuse_email=row["registrar_abuse_email"],
+        name=name,
+        public=public is True,
+        street=_texts(street, "registrar_street"),
+        postal_code=postal_code,
+        city=city,
+        country=country,
+        phone=phone,
+        url=url,
+        email=email,
+        abuse_email=abuse_email,
     )
 
 
 def registrant_of(row: Record) -> Registrant:
     """Return the registrant of a row that has the `registrant_*` columns of the views."""
+    return _registrant(tuple([row[column] for column in REGISTRANT_COLUMNS]))
+
+
+def _registrant(values: tuple[Any, ...]) -> Registrant:
+    """Return the registrant that the values of its columns tell of."""
+    kind, name, street, postal_code, city, country, phone, email, secondary_email, vat_number = values[:10]
+    cvr_locked, cvr_form, cvr_bankruptcy, sole_proprietorship, address_protection = values[10:15]
+    id_confirmed, id_status, documented, vat_listed, cvr_standing = values[15:]
     return Registrant(
-        kind=_KIND.get(row["registrant_kind"], RegistrantKind.UNKNOWN),
-        name=row["registrant_name"],
-        street=_texts(row, "registrant_street"),
-        postal_code=row["registrant_postal_code"],
-        city=row["registrant_city"],
-        country=row["registrant_country"],
-        phone=row["registrant_phone"],
-        email=row["registrant_email"],
-        secondary_email=row["registrant_secondary_email"],
-        vat_number=row["registrant_vat_number"],
-        cvr_locked=row["registrant_cvr_locked"],
-        cvr_form=_FORM.get(row["registrant_cvr_form"], CvrForm.UNKNOWN),
-        cvr_bankruptcy=row["registrant_cvr_bankruptcy"],
-        cvr_standing=_STANDING.get(row["registrant_cvr_standing"], CvrStanding.UNKNOWN),
-        sole_proprietorship=row["registrant_sole_proprietorship"],
-        documented=row["registrant_documented"],
-        vat_listed=row["registrant_vat_listed"],
-        address_protection=row["registrant_address_protection"],
-        id_confirmed=row["registrant_id_confirmed"],
-        id_status=_ID_STATUS.get(row["registrant_id_status"]),
+        kind=_KIND.get(kind, RegistrantKind.UNKNOWN),
+        name=name,
+        street=_texts(street, "registrant_street"),
+        postal_code=postal_code,
+        city=city,
+        country=country,
+        phone=phone,
+        email=email,
+        secondary_email=secondary_email,
+        vat_number=vat_number,
+        cvr_locked=cvr_locked,
+        cvr_form=_FORM.get(cvr_form, CvrForm.UNKNOWN),
+        cvr_bankruptcy=cvr_bankruptcy,
+        cvr_standing=_STANDING.get(cvr_standing, CvrStanding.UNKNOWN),
+        sole_proprietorship=sole_proprietorship,
+        documented=documented,
+        vat_listed=vat_listed,
+        address_protection=address_protection,
+        id_confirmed=id_confirmed,
+        id_status=_ID_STATUS.get(id_status),
     )
 
 
-def _day(row: Record, column: str) -> date | None:
+def _day(value: object, column: str) -> date | None:
     """Take a date, or NULL."""
-    value: object = row[column]
     if value is None or isinstance(value, date):
         return value
     raise ContractError(f"{column} must be a day of the years 1 to 9999, and no infinity")
 
 
-def _texts(row: Record, column: str) -> tuple[str, ...]:
+def _texts(values: list[object] | None, column: str) -> tuple[str, ...]:
     """Take a list of texts; NULL is none."""
-    values: list[object] = row[column] or []
+    if not values:
+        return ()
     if not all(isinstance(value, str) for value in values):
         raise ContractError(f"{column} must be a list of texts, of one dimension and with no NULL in it")
     return cast("tuple[str, ...]", tuple(values))
@@ -199,52 +211,57 @@ def encode_day(value: date) -> tuple[int]:
 
 _DAY_0: Final = date(2000, 1, 1).toordinal()
 
-DOMAIN: Final = View(
-    "whois.domain",
-    {
-        "name": "text",
-        "status": "text",
-        "registered": "date",
-        "expires": "date",
-        "delete_date": "date",
-        "period_years": "integer",
-        "vid": "boolean",
-        "dnssec": "boolean",
-        "registrar": "text",
-        "registrar_public": "boolean",
-        "registrar_street": "text[]",
-        "registrar_postal_code": "text",
-        "registrar_city": "text",
-        "registrar_country": "text",
-        "registrar_phone": "text",
-        "registrar_url": "text",
-        "registrar_email": "text",
-        "registrar_abuse_email": "text",
-        "nameservers": "text[]",
-        "registrant_kind": "text",
-        "registrant_name": "text",
-        "registrant_street": "text[]",
-        "registrant_postal_code": "text",
-        "registrant_city": "text",
-        "registrant_country": "text",
-        "registrant_phone": "text",
-        "registrant_email": "text",
-        "registrant_secondary_email": "text",
-        "registrant_vat_number": "text",
-        "registrant_cvr_locked": "boolean",
-        "registrant_cvr_form": "text",
-        "registrant_cvr_bankruptcy": "boolean",
-        "registrant_sole_proprietorship": "boolean",
-        "registrant_address_protection": "boolean",
-        "registrant_id_confirmed": "boolean",
-        "registrant_id_status": "text",
-        "registrant_documented": "boolean",
-        "registrant_vat_listed": "boolean",
-        "registrant_cvr_standing": "text",
-    },
-    _domain,
-)
-REGISTRANT_COLUMNS: Final = tuple(column for column in DOMAIN.columns if column.startswith("registrant_"))
+# The columns of a domain, in the order in which they are selected and read.
+_OWN: Final = {
+    "name": "text",
+    "status": "text",
+    "registered": "date",
+    "expires": "date",
+    "delete_date": "date",
+    "period_years": "integer",
+    "vid": "boolean",
+    "dnssec": "boolean",
+}
+_REGISTRAR: Final = {
+    "registrar": "text",
+    "registrar_public": "boolean",
+    "registrar_street": "text[]",
+    "registrar_postal_code": "text",
+    "registrar_city": "text",
+    "registrar_country": "text",
+    "registrar_phone": "text",
+    "registrar_url": "text",
+    "registrar_email": "text",
+    "registrar_abuse_email": "text",
+}
+REGISTRANT_COLUMNS: Final = {
+    "registrant_kind": "text",
+    "registrant_name": "text",
+    "registrant_street": "text[]",
+    "registrant_postal_code": "text",
+    "registrant_city": "text",
+    "registrant_country": "text",
+    "registrant_phone": "text",
+    "registrant_email": "text",
+    "registrant_secondary_email": "text",
+    "registrant_vat_number": "text",
+    "registrant_cvr_locked": "boolean",
+    "registrant_cvr_form": "text",
+    "registrant_cvr_bankruptcy": "boolean",
+    "registrant_sole_proprietorship": "boolean",
+    "registrant_address_protection": "boolean",
+    "registrant_id_confirmed": "boolean",
+    "registrant_id_status": "text",
+    "registrant_documented": "boolean",
+    "registrant_vat_listed": "boolean",
+    "registrant_cvr_standing": "text",
+}
+_REGISTRAR_AT: Final = 8  # where those of the registrar begin, and so on
+_NAMESERVERS_AT: Final = 18
+_REGISTRANT_AT: Final = 19
+_DATA_AGE_AT: Final = 39
+
+DOMAIN: Final = View("whois.domain", {**_OWN, **_REGISTRAR, "nameservers": "text[]", **REGISTRANT_COLUMNS}, _domain)
 HOST: Final = View("whois.host", {"name": "text", "glue": "boolean"}, _host)
 VIEWS: Final = (DOMAIN, HOST)
 
