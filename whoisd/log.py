@@ -188,15 +188,18 @@ def log_query(log: Logger, now: datetime, outcome: Outcome, facts: Mapping[str, 
     """
     name = EVENTS[outcome]
     level = "error" if name == "query.failed" else "info"
-    event: dict[str, object] = {"outcome": outcome}
+    stderr = _stderr if _json_logger is not None and isinstance(log, _json_logger) else None
+    if stderr and _LEVELS[level] < _least:
+        return
+    event: dict[str, object] = {**structlog.get_context(log), "outcome": outcome} if stderr else {"outcome": outcome}
     for key, fact in facts.items():
         if fact is not None:
             event[key] = fact  # noqa: PERF403 - behind the outcome
-    if _stderr is None or _json_logger is None or not isinstance(log, _json_logger):
-        getattr(log, level)(name, **event)
-    elif _LEVELS[level] >= _least:
+    if stderr:
         event["event"] = name
-        _stderr.write(_line({**structlog.get_context(log), **event}, level, now) + b"\n")
+        stderr.write(_line(event, level, now) + b"\n")
+    else:
+        getattr(log, level)(name, **event)
 
 
 def log_fault(log: Logger, context: dict[str, Any]) -> None:

@@ -284,20 +284,17 @@ class Conditions:
 
 def facts_of(registrant: Registrant, conditions: Conditions) -> Facts:
     """Return the facts of a registrant; whatever is missing or odd becomes a value that no showing rule takes."""
+    in_force, fresh = _TRUTH[conditions.in_force], _TRUTH[conditions.fresh]
+    protected = _truth(registrant.address_protection)
+    party = _PARTY.get(registrant.kind, Party.UNKNOWN)
     country = _country(registrant.country)
-    return Facts(
-        in_force=_TRUTH[conditions.in_force],
-        fresh=_TRUTH[conditions.fresh],
-        protected=_truth(registrant.address_protection),
-        party=_PARTY.get(registrant.kind, Party.UNKNOWN),
-        country=country,
-        locked=_truth(registrant.cvr_locked),
-        number=_number(registrant, country, listed_only=conditions.listed_only),
-        cvr=registrant.cvr_standing,
-        bankrupt=_truth(registrant.cvr_bankruptcy),
-        form=registrant.cvr_form,
-        classified=_classification(registrant.sole_proprietorship, registrant.documented),
-    )
+    locked = _truth(registrant.cvr_locked)
+    number = _number(registrant, country, listed_only=conditions.listed_only)
+    cvr, form = registrant.cvr_standing, registrant.cvr_form
+    bankrupt = _truth(registrant.cvr_bankruptcy)
+    classified = _classification(registrant.sole_proprietorship, registrant.documented)
+    # By position: by their names a named tuple is made in three times the time.
+    return Facts(in_force, fresh, protected, party, country, locked, number, cvr, bankrupt, form, classified)
 
 
 def _truth(value: object) -> Truth:
@@ -549,6 +546,8 @@ _URL = re.compile(r"""https?://[^\s"'<>\\^`{|}]+""")
 
 def _address(email: str) -> str | None:
     """Return an email with its domain as A-labels, or None for a text that is no one address."""
+    if not email:
+        return None
     local, _, domain = email.partition("@")
     if not _LOCAL_PART.fullmatch(local) or not local.isprintable():
         return None
