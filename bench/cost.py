@@ -49,7 +49,7 @@ host = "127.0.0.1"
 port = {port}
 
 [server]
-workers = 1
+workers = {workers}
 
 [database]
 dsn = "{dsn}"
@@ -183,12 +183,15 @@ def running(command: Sequence[str | Path], port: int, log: Path) -> Iterator[int
 
 
 @contextmanager
-def whoisd(folder: Path, domains: int, cluster: Cluster, command: Sequence[str | Path] = SERVE) -> Iterator[tuple[int, int]]:
+def whoisd(
+    folder: Path, domains: int, cluster: Cluster, command: Sequence[str | Path] = SERVE, workers: int = 1
+) -> Iterator[tuple[int, int]]:
     """Run the server, by its command, over a registry; give its port and the process number of its supervisor."""
     port = free_port()
     config = folder / f"{domains}.toml"
     dsn = cluster.dsn("whoisd_reader", DATABASE)
-    config.write_text(CONFIG.format(port=port, dsn=dsn, sources=folder / f"{domains}.sources"), encoding="utf-8")
+    text = CONFIG.format(port=port, dsn=dsn, sources=folder / f"{domains}.sources", workers=workers)
+    config.write_text(text, encoding="utf-8")
     with running([*command, config], port, folder / f"{domains}.log") as pid:
         yield port, pid
 
@@ -216,6 +219,7 @@ class Bench:
     requests: int
     rounds: int
     serve: Sequence[str | Path] = SERVE
+    workers: int = 1
 
     def load(self, subject: Subject, connections: int, requests: int) -> dict[str, float]:
         """Ask so many times; return what the generator says. Anything but whole answers ends the run."""
@@ -279,22 +283,27 @@ def server_over(bench: Bench, domains: int) -> Iterator[tuple[Subject, int]]:
     asked.write_text("\n".join(queries(domains, seed=1)) + "\n", encoding="utf-8")
     with (
         registry(bench.folder, domains) as cluster,
-        whoisd(bench.folder, domains, cluster, bench.serve) as (port, supervisor),
+        whoisd(bench.folder, domains, cluster, bench.serve, bench.workers) as (port, supervisor),
     ):
         subject, answer = warm(bench, Subject(port, [], asked, IN_EVERY_ANSWER), supervisor, cluster, QUERIES)
         yield subject, answer
 
 
 def warm(bench: Bench, subject: Subject, supervisor: int, cluster: Cluster, requests: int) -> tuple[Subject, int]:
-    """Ask a server of ours so often, and put it on its CPU; return what to measure of it, and the bytes of an answer."""
+    """Ask a server of ours so often, and put it on its CPU; return what to measure of it, and the bytes of an answer.
+
+    Several workers have each a CPU of its own, the second that of the generator and of PostgreSQL.
+    """
     children = family(supervisor)[1:]
     before = {pid: cpu_seconds([pid]) for pid in children}
     warmed = bench.load(subject, 64, requests)
-    worker = max(children, key=lambda pid: cpu_seconds([pid]) - before[pid])  # the one that answers
+    workers = sorted(children, key=lambda pid: before[pid] - cpu_seconds([pid]))[: bench.workers]  # those that answer
     postgres = family(cluster.pid)
     pin(family(supervisor), SERVER_CPU)
+    for number, worker in enumerate(workers):
+        pin([worker], (SERVER_CPU, OTHER_CPU)[number % 2])
     pin(postgres, OTHER_CPU)
-    return replace(subject, groups=[[worker], postgres]), int(warmed["bytes"] / requests)
+    return replace(subject, groups=[workers, postgres]), int(warmed["bytes"] / requests)
 
 
 @contextmanager
@@ -323,12 +332,19 @@ def main() -> None:
     options.add_argument("--requests", type=int, default=30_000, help="of one measurement (default: 30,000)")
     options.add_argument("--rounds", type=int, default=5, help="measurements of each, in turn (default: 5)")
     options.add_argument("--soak", type=int, default=1_000_000, metavar="REQUESTS", help="0 leaves it out")
+    options.add_argument("--workers", type=int, default=1, help="of the server (default: 1)")
     options.add_argument("--results", type=Path, help="folder to write to; without it the table is just printed")
     asked = options.parse_args()
     asked.data.mkdir(mode=0o711, exist_ok=True)
     folder = asked.data.absolute()
     bench = Bench(
-        folder, build(folder, "floor"), build(folder, "whoisload"), asked.requests, asked.rounds, serve_by(asked.python)
+        folder,
+        build(folder, "floor"),
+        build(folder, "whoisload"),
+        asked.requests,
+        asked.rounds,
+        serve_by(asked.python),
+        asked.workers,
     )
     rows: list[Row] = []
     with ExitStack() as stack:

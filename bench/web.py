@@ -9,7 +9,7 @@ import json
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,7 @@ from cost import (
     Subject,
     build,
     free_port,
+    median,
     queries,
     registry,
     running,
@@ -91,6 +92,13 @@ def measure(subject: WebSubject, requests: int) -> Figures:
     return Figures(requests / found["seconds"], process, postgres, found["p50"], found["p90"], found["p99"])
 
 
+def busiest(processes: Sequence[int], work: Callable[[], object]) -> int:
+    """Return which of these processes does most of some work."""
+    before = {pid: cpu_seconds([pid]) for pid in processes}
+    work()
+    return max(processes, key=lambda pid: cpu_seconds([pid]) - before[pid])
+
+
 @contextmanager
 def server(bench: Bench, domains: int) -> Iterator[tuple[dict[str, WebSubject], Subject]]:
     """Run a server over a registry, warm, each process on its CPU; give what HTTP and what port 43 is asked."""
@@ -102,16 +110,17 @@ def server(bench: Bench, domains: int) -> Iterator[tuple[dict[str, WebSubject], 
     asked, config = folder / "web.queries", folder / "web.toml"
     asked.write_text("\n".join(lines) + "\n", encoding="utf-8")
     with registry(folder, domains) as cluster:
-        text = CONFIG.format(port=port, dsn=cluster.dsn("whoisd_reader", DATABASE), sources=folder / "web.sources")
+        text = CONFIG.format(
+            port=port, dsn=cluster.dsn("whoisd_reader", DATABASE), sources=folder / "web.sources", workers=1
+        )
         text = text.replace("workers = 1", "workers = 1\nmax_connections = 20000").replace("6000", "15000")
         config.write_text(text + HTTP_CONFIG.format(port=http_port), encoding="utf-8")
         with running([*SERVE, config], port, folder / "web.log") as supervisor:
-            whois = Subject(port, [], asked, IN_EVERY_ANSWER)
-            bench.load(whois, 64, 20_000)
             children = family(supervisor)[1:]
-            before = {pid: cpu_seconds([pid]) for pid in children}
-            ask(WebSubject(http_port, [], folder / "REST.paths"), 20_000)
-            process = max(children, key=lambda pid: cpu_seconds([pid]) - before[pid])  # the one that answers over HTTP
+            whois = Subject(port, [], asked, IN_EVERY_ANSWER)
+            worker = busiest(children, lambda: bench.load(whois, 64, 20_000))
+            process = busiest(children, lambda: ask(WebSubject(http_port, [], folder / "REST.paths"), 20_000))
+            whois.groups = [[worker]]
             postgres = family(cluster.pid)
             pin(family(supervisor), SERVER_CPU)
             pin(postgres, OTHER_CPU)
@@ -170,6 +179,33 @@ def neighbours(bench: Bench, whois: Subject, port: int) -> None:
     print(f"beside the crowd: {statistics.median(ratios):.2f} times ({min(ratios):.2f} to {max(ratios):.2f})")
 
 
+@contextmanager
+def asking(subject: WebSubject) -> Iterator[None]:
+    """Ask over HTTP all the time, as much as is answered."""
+    arguments = ["ask", str(subject.port), str(subject.paths), str(CONNECTIONS), str(1 << 30)]
+    process = subprocess.Popen([sys.executable, HERE / "webload.py", *arguments], stdout=subprocess.DEVNULL)  # noqa: S603 - ours
+    pin([process.pid], OTHER_CPU)
+    try:
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def beside_rdap(bench: Bench, whois: Subject, rdap: WebSubject) -> None:
+    """Print what port 43 takes without and with RDAP under way, in turns."""
+    rounds = []
+    for _ in range(bench.rounds):
+        alone = bench.measure(whois, WHOIS_CONNECTIONS)
+        with asking(rdap):
+            rounds.append((alone, bench.measure(whois, WHOIS_CONNECTIONS)))
+    for what, figures in (("alone", [it for it, _ in rounds]), ("beside RDAP", [it for _, it in rounds])):
+        it = median(figures)
+        print(
+            f"port 43 {what}: {it.rate:,.0f} requests/s, worker {it.worker:.0f} us, p50 {it.p50:.0f} us, p99 {it.p99:.0f} us"
+        )
+
+
 def main() -> None:
     """Measure as the command line asks, and print the results."""
     options = argparse.ArgumentParser(
@@ -187,6 +223,7 @@ def main() -> None:
     bench = Bench(folder, folder, build(folder, "whoisload"), asked.requests, asked.rounds)
     with ExitStack() as stack:
         subjects, whois = stack.enter_context(server(bench, asked.domains))
+        beside_rdap(bench, whois, subjects["RDAP"])
         costs(bench, subjects)
         neighbours(bench, whois, subjects["REST"].port)
 

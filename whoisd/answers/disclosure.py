@@ -546,8 +546,6 @@ _URL = re.compile(r"""https?://[^\s"'<>\\^`{|}]+""")
 
 def _address(email: str) -> str | None:
     """Return an email with its domain as A-labels, or None for a text that is no one address."""
-    if not email:
-        return None
     local, _, domain = email.partition("@")
     if not _LOCAL_PART.fullmatch(local) or not local.isprintable():
         return None
