@@ -22,7 +22,6 @@ from cost import (
     HERE,
     IN_EVERY_ANSWER,
     OTHER_CPU,
-    SERVE,
     SERVER_CPU,
     Bench,
     Subject,
@@ -32,6 +31,7 @@ from cost import (
     queries,
     registry,
     running,
+    serve_by,
 )
 from results import Figures
 
@@ -115,7 +115,7 @@ def server(bench: Bench, domains: int) -> Iterator[tuple[dict[str, WebSubject], 
         )
         text = text.replace("workers = 1", "workers = 1\nmax_connections = 20000").replace("6000", "15000")
         config.write_text(text + HTTP_CONFIG.format(port=http_port), encoding="utf-8")
-        with running([*SERVE, config], port, folder / "web.log") as supervisor:
+        with running([*bench.serve, config], port, folder / "web.log") as supervisor:
             children = family(supervisor)[1:]
             whois = Subject(port, [], asked, IN_EVERY_ANSWER)
             worker = busiest(children, lambda: bench.load(whois, 64, 20_000))
@@ -217,10 +217,12 @@ def main() -> None:
     options.add_argument("--domains", type=int, default=100_000)
     options.add_argument("--requests", type=int, default=20_000, help="of one measurement (default: 20,000)")
     options.add_argument("--rounds", type=int, default=5, help="measurements of each, in turn (default: 5)")
+    options.add_argument("--python", type=Path, default=Path(sys.executable), help="whose whoisd is measured (this one)")
     asked = options.parse_args()
     asked.data.mkdir(mode=0o711, exist_ok=True)
     folder = asked.data.absolute()
-    bench = Bench(folder, folder, build(folder, "whoisload"), asked.requests, asked.rounds)
+    generator = build(folder, "whoisload")
+    bench = Bench(folder, folder, generator, asked.requests, asked.rounds, serve_by(asked.python))
     with ExitStack() as stack:
         subjects, whois = stack.enter_context(server(bench, asked.domains))
         beside_rdap(bench, whois, subjects["RDAP"])

@@ -102,6 +102,7 @@ def said(database: Database, *words: str) -> str:
     return printed
 
 
+@pytest.mark.plain
 async def test_backup_and_restore(database: Database, elsewhere: Cluster, tmp_path: Path) -> None:
     """What is restored elsewhere by the manual has the same rows, owners and privileges, and answers the same."""
     await take_privileges(database.cluster, database.name)

@@ -210,6 +210,7 @@ async def test_stop_while_memory_is_short(sandbox_database: Database, monkeypatc
     assert reported == []
 
 
+@pytest.mark.plain
 async def test_fault_while_accepting(sandbox_database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault of ours while accepting is reported and costs that one connection: the worker accepts the next."""
     reported: list[dict[str, Any]] = []
