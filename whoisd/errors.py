@@ -81,6 +81,8 @@ class RequestFault(StrEnum):
     BODY = "body"
     TOO_LARGE = "too_large"
     NOT_HTTP = "not_http"
+    NOT_ASCII = "not_ascii"
+    HOST = "host"
 
 
 class ProxyFault(StrEnum):

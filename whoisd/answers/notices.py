@@ -86,6 +86,8 @@ REQUEST_FAULTS: Final[Mapping[RequestFault, str]] = {
     RequestFault.BODY: "A request has no body here.",
     RequestFault.TOO_LARGE: "The request is too large.",
     RequestFault.NOT_HTTP: "The request is not HTTP/1.1.",
+    RequestFault.NOT_ASCII: "Letters beyond ASCII are percent-encoded as UTF-8 in a request, as in %C3%A6 for æ.",
+    RequestFault.HOST: "A request of HTTP/1.1 has one Host, a name and perhaps a port.",
 }
 
 

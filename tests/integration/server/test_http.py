@@ -12,17 +12,18 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support import PATIENCE, Database, WebService, make_certificate, passing_on, receive, until, v1
 
-from whoisd.server.http.connection import HEADERS_LIMIT
+from whoisd.server.http.framing import HEADERS_LIMIT
 
 OK = b"HTTP/1.1 200 OK\r\n"
 GET = b"GET /domain/punktum.dk HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -263,6 +264,65 @@ def test_silent_client(web: WebService) -> None:
     assert time.monotonic() - begun < 10
 
 
+def test_requests_that_came_while_the_process_was_held_up(sandbox_database: Database) -> None:
+    """A request that came in time is answered, however late the process gets to read it, also on a connection that was kept.
+
+    Half a request is still none.
+    """
+    network = {"name": "tests", "cidrs": ["127.0.0.0/8"], "rate": "unlimited", "connections": 1000}
+    patience = {"WHOISD_SERVER__READ_TIMEOUT": "2", "WHOISD_HTTP__IDLE_TIMEOUT": "2", "WHOISD_HTTP__WORKERS": "1"}
+    asked = b"GET /rdap/help HTTP/1.1\r\nHost: x\r\n\r\n"
+    with (
+        WebService(sandbox_database.reader, patience | {"WHOISD_NETWORK": json.dumps([network])}) as web,
+        ExitStack() as crowd,
+    ):
+        process = web.pids()["http 1"]
+        address = ("127.0.0.1", web.http_port)
+        clients = [crowd.enter_context(socket.create_connection(address, PATIENCE)) for _ in range(300)]
+        for client in clients[:100]:
+            client.sendall(asked)
+            assert client.recv(100_000).startswith(OK)
+        os.kill(process, signal.SIGSTOP)
+        try:
+            clients[-1].sendall(asked[:20])
+            for client in clients[:-1]:
+                client.sendall(asked)
+            time.sleep(2.5)
+        finally:
+            os.kill(process, signal.SIGCONT)
+        heads = [client.recv(100_000)[:17] for client in clients]
+    assert heads == [*[OK] * 299, b"HTTP/1.1 408 Requ"]
+
+
+@pytest.mark.parametrize("hosts", [b"", b"Host: a\r\nHost: b\r\n", b"Host: a/b\r\n"])
+@pytest.mark.parametrize(
+    ("path", "begins"), [("/domain/punktum.dk", b"{"), ("/rdap/help", b'{"'), ("/", b"<!doctype html>")]
+)
+def test_host(web: WebService, hosts: bytes, path: str, begins: bytes) -> None:
+    """A request without its one Host is refused (RFC 9112, 3.2), in the terms of the protocol that it is for."""
+    head, _, body = web.send(b"GET %s HTTP/1.1\r\n%s\r\n" % (path.encode(), hosts)).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert head.endswith(b"connection: close")
+    assert body.lower().startswith(begins)
+    assert b"one Host" in body
+
+
+def test_letters_beyond_ascii(web: WebService) -> None:
+    """A name whose letters stand in the path as they are is refused with how to write them; written so it is found."""
+    said = web.send("GET /rdap/domain/æøåöäüé.dk HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    assert said.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert said.endswith(
+        "\r\n\r\nLetters beyond ASCII are percent-encoded as UTF-8 in a request, as in %C3%A6 for æ.\n".encode()
+    )
+    assert web.get(f"/rdap/domain/{quote('æøåöäüé.dk')}")[0] == 200
+
+
+def test_absolute_form(web: WebService) -> None:
+    """A target may have its host before the path, as a proxy sends it (RFC 9112, 3.2.2)."""
+    said = web.send(b"GET http://rdap.example/domain/punktum.dk HTTP/1.1\r\nHost: rdap.example\r\nConnection: close\r\n\r\n")
+    assert said.startswith(OK)
+
+
 @pytest.mark.parametrize(
     "data",
     [
@@ -392,7 +452,7 @@ def test_odd_requests(web: WebService, data: bytes) -> None:
 def test_pipelining_without_end(web: WebService) -> None:
     """Who sends a thousand requests at once is cut off rather than queued for."""
     with socket.create_connection(("127.0.0.1", web.http_port), PATIENCE) as client:
-        client.sendall(b"GET /rdap/help HTTP/1.1\r\n\r\n" * 2000)
+        client.sendall(b"GET /rdap/help HTTP/1.1\r\nHost: x\r\n\r\n" * 2000)
         try:
             received = receive(client)
         except ConnectionResetError:

@@ -19,6 +19,7 @@ from whoisd.server.sockets import Room
 if TYPE_CHECKING:
     from whoisd.server.http.connection import HttpConnection
 
+SECOND_LOOK: Final = 0.05  # seconds from the end of the time to read: by then is read what lay there
 LINGER: Final = 2.0  # seconds for a client to close, once it was answered for the last time
 
 REFUSED: Final = {
@@ -47,21 +48,44 @@ class HttpContext:
     open: set["HttpConnection"] = field(default_factory=set)
     idle: asyncio.Event = field(default_factory=asyncio.Event)
     draining: bool = False
-    reading: "Deadlines[HttpConnection]" = field(init=False)
+    date: bytes = b""  # of this second, as HTTP has it
+    reading: "Deadlines[HttpConnection]" = field(init=False)  # a request that has begun, and the first
+    doubted: "Deadlines[HttpConnection]" = field(init=False)  # whose time to read is up
+    keeping: "Deadlines[HttpConnection]" = field(init=False)  # between two requests
+    writing: "Deadlines[HttpConnection]" = field(init=False)
     lingering: "Deadlines[HttpConnection]" = field(init=False)
 
     def __post_init__(self) -> None:
         from whoisd.server.http.connection import HttpConnection  # noqa: PLC0415 - it takes this
 
-        self.reading = Deadlines(self.loop, self.settings.server.read_timeout, HttpConnection.read_expired)
+        server, http = self.settings.server, self.settings.http
+        self.reading = Deadlines(self.loop, server.read_timeout, HttpConnection.read_expired)
+        self.doubted = Deadlines(self.loop, SECOND_LOOK, HttpConnection.doubt_expired)
+        self.keeping = Deadlines(self.loop, http.idle_timeout, HttpConnection.read_expired)
+        self.writing = Deadlines(self.loop, server.write_timeout, HttpConnection.write_expired)
         self.lingering = Deadlines(self.loop, LINGER, HttpConnection.abort)
 
     def close(self) -> None:
         """Cut every connection; idempotent."""
         for connection in tuple(self.open):
             connection.abort()
-        self.reading.close()
-        self.lingering.close()
+        for deadlines in (self.reading, self.doubted, self.keeping, self.writing, self.lingering):
+            deadlines.close()
+
+    def stop_waiting(self, connection: "HttpConnection") -> None:
+        """Wait no more for a request on a connection; idempotent."""
+        for deadlines in (self.reading, self.doubted, self.keeping):
+            deadlines.remove(connection)
+
+    def forget(self, connection: "HttpConnection") -> None:
+        """Count out a connection that has ended."""
+        self.stop_waiting(connection)
+        self.writing.remove(connection)
+        self.lingering.remove(connection)
+        self.open.discard(connection)
+        self.tally.open(-1)
+        if not self.open:
+            self.idle.set()
 
     def count_refusal(self, client: Client | None, refusal: Refusal) -> Outcome:
         """Count a client that is refused; return the outcome that this is."""

@@ -13,16 +13,13 @@ from time import monotonic
 from typing import Final
 
 import uvloop
-from uvicorn.server import ServerState
 
 from whoisd.config import HttpListen, Settings
 from whoisd.database.store import Store
 from whoisd.errors import ConfigError
 from whoisd.limits.sources import Sources
 from whoisd.log import ClientNames, Logger, gather, log_fault
-from whoisd.server.asgi import config_of
 from whoisd.server.fleet import Stage
-from whoisd.server.http.app import App
 from whoisd.server.http.connection import HttpConnection
 from whoisd.server.http.context import HttpContext
 from whoisd.server.metrics import Tally
@@ -95,8 +92,6 @@ class HttpProcess:
             work.log,
             self._loop,
         )
-        self._config = config_of(App(self._context), settings.http.idle_timeout)
-        self._state = ServerState()
         self._tls = {id(listener): tls_of(listener.listen) for listener in work.listeners}
         self._beginning: set[asyncio.Task[None]] = set()
         self._heart = self._loop.create_task(self._beat())
@@ -171,7 +166,7 @@ class HttpProcess:
             task.add_done_callback(self._beginning.discard)
 
     async def _begin(self, listener: Listener[HttpListen], accepted: socket, peer: str) -> None:
-        make = partial(HttpConnection, self._context, self._config, self._state, listener.listen, peer)
+        make = partial(HttpConnection, self._context, listener.listen, peer)
         tls = self._tls[id(listener)]
         try:
             handshake = {"ssl_handshake_timeout": HANDSHAKE} if tls else {}
@@ -192,8 +187,8 @@ class HttpProcess:
             await asyncio.sleep(HEARTBEAT)
 
     def _set_date(self) -> None:
-        """Let answers have the date of this second. The list stays the one that connections have."""
-        self._state.default_headers[:] = [(b"date", formatdate(usegmt=True).encode())]
+        """Let answers have the date of this second."""
+        self._context.date = formatdate(usegmt=True).encode()
 
 
 def run(work: HttpWork) -> None:
