@@ -97,7 +97,8 @@ def test_what_the_log_calls_a_client(database: Database, form: str) -> None:
         assert clients >= {"203.0.113.7", "203.0.113.8", "2001:db8::7"}
         assert not {"203.0.113.9", "203.0.113.10"} & clients
     else:
-        assert ADDRESS.findall(service.log()) == []
+        said = re.sub('"client":"[0-9a-f]{16}"', "", service.log())  # a hash may have the digits of an address by chance
+        assert ADDRESS.findall(said) == []
         known = [event for event in events if event["outcome"] != "client_gone"]  # whose address can be gone too
         assert all(("client" in event) == (form == "hash") for event in known)
         assert all(re.fullmatch("[0-9a-f]{16}", event.get("client", "0" * 16)) for event in events)
