@@ -129,10 +129,12 @@ def server(bench: Bench, domains: int) -> Iterator[tuple[dict[str, WebSubject], 
 
 
 @contextmanager
-def floor(folder: Path, size: int, paths: Path) -> Iterator[WebSubject]:
-    """Run the floor, with answers of so many bytes."""
-    port = free_port()
-    with running([sys.executable, HERE / "webfloor.py", str(port), str(size)], port, folder / "webfloor.log") as pid:
+def floor(bench: Bench, size: int, paths: Path) -> Iterator[WebSubject]:
+    """Run the floor on the interpreter that serves, with answers of so many bytes."""
+    folder, port = bench.folder, free_port()
+    with running(
+        [Path(bench.serve[0]).with_name("python"), HERE / "webfloor.py", str(port), str(size)], port, folder / "webfloor.log"
+    ) as pid:
         pin(family(pid), SERVER_CPU)
         yield WebSubject(port, [[pid]], paths)
 
@@ -157,7 +159,7 @@ def costs(bench: Bench, subjects: dict[str, WebSubject]) -> None:
     """Print what an answer costs, each protocol beside the floor, in turns."""
     for protocol, subject in subjects.items():
         size = int(ask(subject, 5_000)["bytes"] / 5_000)
-        with floor(bench.folder, size, subject.paths) as static:
+        with floor(bench, size, subject.paths) as static:
             ask(static, 5_000)
             rounds = [(measure(static, bench.requests), measure(subject, bench.requests)) for _ in range(bench.rounds)]
         ratios = [here.cpu / there.worker for there, here in rounds]

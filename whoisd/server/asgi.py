@@ -1,4 +1,4 @@
-"""What the HTTP server and the observer have of uvicorn: its parser and protocol, and none of its logs and guesses."""
+"""What the observer has of uvicorn: its protocol over httptools, and none of its logs and guesses."""
 
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping

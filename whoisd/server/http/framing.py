@@ -5,6 +5,7 @@ nothing behind it is taken for a request.
 """
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Final
@@ -28,7 +29,7 @@ class Incoming:
 
     __slots__ = ("closes", "fault", "forwarded", "request")
 
-    def __init__(self, request: Request, forwarded: list[bytes], fault: RequestFault | None, *, closes: bool) -> None:
+    def __init__(self, request: Request, forwarded: Sequence[bytes], fault: RequestFault | None, *, closes: bool) -> None:
         self.request = request
         self.forwarded = forwarded  # the values of X-Forwarded-For
         self.fault = fault
@@ -45,7 +46,8 @@ class RequestReader:
         self._begun = False
         self._ended = False  # whether a request was read whose answer is the last
         self._url = b""
-        self._headers: list[tuple[bytes, bytes]] = []
+        self._headers: dict[bytes, list[bytes]] = {}
+        self._head = 0  # bytes of the target and the headers
 
     @property
     def pending(self) -> bool:
@@ -74,15 +76,18 @@ class RequestReader:
         """Begin a request."""
         self._begun = True
         self._url = b""
-        self._headers = []
+        self._headers = {}
+        self._head = 0
 
     def on_url(self, url: bytes) -> None:
         """Take a part of the target."""
         self._url += url
+        self._head += len(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Take a header."""
-        self._headers.append((name.lower(), value))
+        self._headers.setdefault(name.lower(), []).append(value)
+        self._head += len(name) + len(value)
 
     def on_headers_complete(self) -> None:
         """Take the request: whatever more there is of it would be a body."""
@@ -100,9 +105,9 @@ class RequestReader:
     def _fault(self, version: str) -> RequestFault | None:
         if version not in _VERSIONS:
             return RequestFault.NOT_HTTP
-        if any(_announces_body(*header) for header in self._headers):
+        if b"transfer-encoding" in self._headers or any(length.strip(b"0 ") for length in self._values(b"content-length")):
             return RequestFault.BODY
-        if len(self._url) + sum(len(name) + len(value) for name, value in self._headers) > HEADERS_LIMIT:
+        if self._head > HEADERS_LIMIT:
             return RequestFault.TOO_LARGE
         hosts = self._values(b"host")
         if (len(hosts) != 1 and (hosts or version == "1.1")) or not all(map(_HOST.fullmatch, hosts)):
@@ -123,12 +128,8 @@ class RequestReader:
             b",".join(languages).decode("latin-1"),
         )
 
-    def _values(self, wanted: bytes) -> list[bytes]:
-        return [value for name, value in self._headers if name == wanted]
-
-
-def _announces_body(name: bytes, value: bytes) -> bool:
-    return name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0 ") != b"")
+    def _values(self, name: bytes) -> Sequence[bytes]:
+        return self._headers.get(name, ())
 
 
 # --- answers ---------------------------------------------------------------------------------------------------------

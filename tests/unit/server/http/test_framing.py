@@ -152,7 +152,7 @@ def test_forwarded_and_accepted() -> None:
     )
     incoming = one(data + b"x-forwarded-for: 192.0.2.2, 192.0.2.3\r\nCookie: x\r\n\r\n")
     assert incoming.request == Request("GET", b"/", b"", "a/b,c/d", "da")
-    assert incoming.forwarded == [b"192.0.2.1", b"192.0.2.2, 192.0.2.3"]
+    assert [*incoming.forwarded] == [b"192.0.2.1", b"192.0.2.2, 192.0.2.3"]
 
 
 @pytest.mark.parametrize(("method", "body"), [("GET", b"[1]"), ("HEAD", b"")])
