@@ -97,11 +97,15 @@ def test_what_the_log_calls_a_client(database: Database, form: str) -> None:
         assert clients >= {"203.0.113.7", "203.0.113.8", "2001:db8::7"}
         assert not {"203.0.113.9", "203.0.113.10"} & clients
     else:
-        said = re.sub('"client":"[0-9a-f]{16}"', "", service.log())  # a hash may have the digits of an address by chance
-        assert ADDRESS.findall(said) == []
+        assert ADDRESS.findall(without_hashes(service.log())) == []
         known = [event for event in events if event["outcome"] != "client_gone"]  # whose address can be gone too
         assert all(("client" in event) == (form == "hash") for event in known)
         assert all(re.fullmatch("[0-9a-f]{16}", event.get("client", "0" * 16)) for event in events)
+
+
+def without_hashes(log: str) -> str:
+    """A log without what it calls its clients: a hash may have four digits of an address by chance."""
+    return re.sub('"client":"[0-9a-f]{16}"', "", log)
 
 
 def hashes(service: Service, queries: dict[str, str]) -> dict[str, set[str]]:
@@ -129,7 +133,7 @@ def test_hash_is_the_networks(sandbox_database: Database) -> None:
             service.process.send_signal(signal.SIGHUP)
             service.wait_for_event("server.ready", 2)
             assert hashes(service, queries) == first
-            assert ADDRESS.findall(service.log()) == []
+            assert ADDRESS.findall(without_hashes(service.log())) == []
             seen.append(first)
     assert not set[str]().union(*seen[0].values()) & set[str]().union(*seen[1].values())
 
