@@ -47,9 +47,10 @@ _UNPREPARED: Final = (asyncpg.InvalidSQLStatementNameError, asyncpg.DuplicatePre
 Tell = Callable[[Found], None]
 
 
-# What `check` looks up: no host has the name of the root.
-_NOBODY: Final = HostQuery(DomainName(".", "."), Charset.UTF_8)
-_CHECKED: Final = {_NOBODY.name.ascii}
+# What `check` looks up, one in each view: neither a domain nor a host has the name of the root.
+_ROOT: Final = DomainName(".", ".")
+_NOBODY: Final = (DomainQuery(_ROOT, Charset.UTF_8, show_handles=False), HostQuery(_ROOT, Charset.UTF_8))
+_CHECKED: Final = {_ROOT.ascii}
 
 
 class _Waiter:
@@ -170,8 +171,9 @@ class Store:
             self._give_up(waiter)
 
     async def check(self) -> bool:
-        """Return whether lookups are answered now, by one of a name that is nobody's. It is in no figure."""
-        return not isinstance(await self.find(_NOBODY), StoreError)
+        """Return whether lookups are answered now, by one in each view of a name that is nobody's. It is in no figure."""
+        found = [await self.find(query) for query in _NOBODY]
+        return not any(isinstance(it, StoreError) for it in found)
 
     async def connect(self) -> bool:
         """Connect now rather than at the first query; return whether the database answers."""

@@ -239,6 +239,23 @@ def test_failures_are_counted(database: Database) -> None:
         assert service.http("/readyz") == (200, "ready\n")
 
 
+@pytest.mark.parametrize("view", ["whois.domain", "whois.host"])
+@pytest.mark.parametrize("is_idle", [True, False])
+async def test_one_view_that_cannot_be_read(database: Database, view: str, is_idle: bool) -> None:
+    """A server of which one view cannot be read any more is not ready, whether or not anybody asks; then it is again."""
+    with Service(database.reader) as service:
+        assert service.http("/readyz") == (200, "ready\n")
+        await database.execute(f"REVOKE SELECT ON {view} FROM whoisd_reader")  # noqa: S608 - a name of ours
+        if not is_idle:
+            service.ask("eksempel.dk")
+            service.ask("ns1.eksempel.dk")
+        service.wait_for_figure(0, "whoisd_database_up")
+        assert service.http("/readyz")[0] == 503
+        await database.execute(f"GRANT SELECT ON {view} TO whoisd_reader")
+        service.wait_for_figure(1, "whoisd_database_up")
+        assert service.http("/readyz") == (200, "ready\n")
+
+
 def test_nothing_personal(database: Database) -> None:
     """No label and no value has an address, a name that was asked for, or anything of a registrant."""
     with Service(database.reader, LIMITED) as service:
