@@ -59,7 +59,10 @@ def test_every_alert_has_a_runbook() -> None:
     assert re.findall(r"^### (Whoisd\w+)$", manual, re.MULTILINE) == ALERTS
 
 
-@pytest.mark.parametrize("arguments", [("check", "rules", "alerts.yml"), ("test", "rules", "alerts_test.yml")])
+@pytest.mark.parametrize(
+    "arguments",
+    [("check", "config", "prometheus.yml"), ("check", "rules", "alerts.yml"), ("test", "rules", "alerts_test.yml")],
+)
 def test_promtool(arguments: tuple[str, ...]) -> None:
     """Prometheus's own tool finds the rules good, and that each alert fires when it should and only then."""
     if shutil.which("promtool") is None:

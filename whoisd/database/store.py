@@ -170,10 +170,16 @@ class Store:
         finally:
             self._give_up(waiter)
 
-    async def check(self) -> bool:
-        """Return whether lookups are answered now, by one in each view of a name that is nobody's. It is in no figure."""
-        found = [await self.find(query) for query in _NOBODY]
-        return not any(isinstance(it, StoreError) for it in found)
+    async def check(self) -> str:
+        """Return why lookups are not answered now, with the view; nothing when they are.
+
+        In each view a name is looked up that is nobody's. It is in no figure.
+        """
+        for query in _NOBODY:
+            found = await self.find(query)
+            if isinstance(found, StoreError):
+                return f"{view_of(query).name}: {found.cause}"
+        return ""
 
     async def connect(self) -> bool:
         """Connect now rather than at the first query; return whether the database answers."""

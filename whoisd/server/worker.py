@@ -114,6 +114,7 @@ class Worker:
         self._context = context
         self._acceptors = [Acceptor(context, listener) for listener in context.listeners]
         self._accepts = False
+        self._why_not = ""  # why the database does not answer
         self._tasks = [context.loop.create_task(self._beat())]
 
     async def start(self) -> None:
@@ -132,8 +133,13 @@ class Worker:
 
     async def _judge(self) -> None:
         """Say whether the database answers. Where it does not, leave accepting to the workers that it answers, if any."""
-        context = self._context
-        answers = await context.store.check()
+        context, before = self._context, self._why_not
+        self._why_not = why_not = await context.store.check()
+        answers = not why_not
+        if why_not and why_not != before:
+            context.log.warning("store.fails", because=why_not)
+        elif answers and before:
+            context.log.info("store.answers")
         context.tally.database(answers=answers)
         accepts = answers or not context.others_answer()
         if accepts is self._accepts:

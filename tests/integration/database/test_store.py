@@ -732,7 +732,7 @@ async def test_names_given_up_do_not_pile_up(database: Database) -> None:
         await locker.close()
         assert left == [0, 0, 0, 0]
         async with asyncio.timeout(PATIENCE):
-            while not await store.check():
+            while await store.check():
                 pass
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from platform import python_version
 from typing import Final
 
+import asyncpg
 import pytest
 from support import PATIENCE, Database, Figures, Service, receive, until, v2
 
@@ -239,21 +240,50 @@ def test_failures_are_counted(database: Database) -> None:
         assert service.http("/readyz") == (200, "ready\n")
 
 
-@pytest.mark.parametrize("view", ["whois.domain", "whois.host"])
+ROOT = Path(__file__).parents[3]
+END_READERS = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database()"
+END_READERS += " AND usename = 'whoisd_reader'"
+# What breaks a database and what mends it, as the superuser, and the code by which the log and the runbook know it.
+BREAKS = [
+    ("REVOKE SELECT ON whois.domain FROM whoisd_reader", "GRANT SELECT ON whois.domain TO whoisd_reader", "42501"),
+    ("REVOKE SELECT ON whois.host FROM whoisd_reader", "GRANT SELECT ON whois.host TO whoisd_reader", "42501"),
+    ("ALTER VIEW whois.domain RENAME TO gone", "ALTER VIEW whois.gone RENAME TO domain", "42P01"),
+    (f"ALTER ROLE whoisd_reader NOLOGIN; {END_READERS}", "ALTER ROLE whoisd_reader LOGIN", "28000"),
+    (
+        f"ALTER ROLE whoisd_reader CONNECTION LIMIT 0; {END_READERS}",
+        "ALTER ROLE whoisd_reader CONNECTION LIMIT -1",
+        "53300",
+    ),
+    ("BEGIN; LOCK TABLE registry.domain IN ACCESS EXCLUSIVE MODE", "ROLLBACK", "statement timeout|deadline"),
+]
+
+
+@pytest.mark.parametrize(("breaks", "mends", "codes"), BREAKS)
 @pytest.mark.parametrize("is_idle", [True, False])
-async def test_one_view_that_cannot_be_read(database: Database, view: str, is_idle: bool) -> None:
-    """A server of which one view cannot be read any more is not ready, whether or not anybody asks; then it is again."""
+async def test_what_the_runbook_names(database: Database, breaks: str, mends: str, codes: str, is_idle: bool) -> None:
+    """Whatever keeps the database from answering, whether or not anybody asks: the log has the runbook's word."""
+    runbook = (ROOT / "docs/monitor.md").read_text(encoding="utf-8").split("### WhoisdDatabaseDown")[1].split("\n### ")[0]
+    superuser = await asyncpg.connect(database.superuser)
     with Service(database.reader) as service:
-        assert service.http("/readyz") == (200, "ready\n")
-        await database.execute(f"REVOKE SELECT ON {view} FROM whoisd_reader")  # noqa: S608 - a name of ours
-        if not is_idle:
-            service.ask("eksempel.dk")
-            service.ask("ns1.eksempel.dk")
-        service.wait_for_figure(0, "whoisd_database_up")
-        assert service.http("/readyz")[0] == 503
-        await database.execute(f"GRANT SELECT ON {view} TO whoisd_reader")
+        try:
+            assert service.http("/readyz") == (200, "ready\n")
+            await superuser.execute(breaks)
+            if not is_idle:
+                service.ask("eksempel.dk")
+                service.ask("ns1.eksempel.dk")
+            service.wait_for_figure(0, "whoisd_database_up")
+            assert service.http("/readyz")[0] == 503
+            service.wait_for_event("store.fails")
+            said = [it["because"] for it in service.events("store.fails")]
+            said += [it["cause"] for it in service.events("store.unreachable")]
+            named = [code for code in codes.split("|") if f"`{code}`" in runbook]
+            assert any(it.endswith(code) for it in said for code in named), said
+        finally:
+            await superuser.execute(mends)
+            await superuser.close()
         service.wait_for_figure(1, "whoisd_database_up")
         assert service.http("/readyz") == (200, "ready\n")
+        service.wait_for_event("store.answers")
 
 
 def test_nothing_personal(database: Database) -> None:

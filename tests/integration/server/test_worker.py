@@ -261,8 +261,8 @@ async def test_worker_without_a_database_leaves_accepting(sandbox_database: Data
         context.others_answer = lambda: others
         assert await ask(address)
 
-        async def does_not() -> bool:
-            return False
+        async def does_not() -> str:
+            return "whois.domain: deadline"
 
         context.store.check = does_not  # type: ignore[method-assign]
         context.doubt.set()
