@@ -5,6 +5,7 @@ hash: one is refused wrongly when it falls on the counter of another that is at 
 nobody can aim at it. A cap is never missed.
 """
 
+import math
 from typing import Final
 
 from whoisd.limits.keys import Key
@@ -17,15 +18,16 @@ _CELL: Final = 4  # bytes
 
 
 class Counters:
-    """The counters, in `memory` of `size` bytes, as the worker sees them whose row is `mine`."""
+    """The counters, in `memory` of `size` bytes, as the worker sees them whose row is `mine`; `sharing` count at a time."""
 
-    __slots__ = ("_cells", "_mine", "_rows", "_secret")
+    __slots__ = ("_cells", "_mine", "_rows", "_secret", "_sharing")
 
-    def __init__(self, memory: memoryview, rows: int, mine: int, secret: Secret) -> None:
+    def __init__(self, memory: memoryview, rows: int, mine: int, secret: Secret, sharing: int = 1) -> None:
         self._cells = memory.cast("I")
         self._rows = rows
         self._mine = mine
         self._secret = secret
+        self._sharing = sharing
 
     @staticmethod
     def size(rows: int) -> int:
@@ -45,6 +47,10 @@ class Counters:
         """Return how many connections a counter counts over all workers."""
         first = slot * self._rows
         return sum(self._cells[first : first + self._rows])
+
+    def excess(self, slot: int) -> int:
+        """Return how many more than its part of all that a counter counts are this worker's."""
+        return self._cells[slot * self._rows + self._mine] - math.ceil(self.count(slot) / self._sharing)
 
     def add(self, slot: int, change: int) -> None:
         """Count a connection in (1) or out (-1)."""

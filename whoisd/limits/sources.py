@@ -135,6 +135,10 @@ class Sources:
         for cap in client.caps:
             self._open.add(cap.slot, -1)
 
+    def excess(self) -> int:
+        """Return how many more than its part of all connections, outside the named networks, this worker has."""
+        return self._open.excess(self._open.slot_of_all(None))
+
     def charge(self, client: Client, now: float) -> Refusal | None:
         """Take a query from the client's allowances, or refuse it; a source's excess brings a ban, which no try prolongs."""
         if not client.rates:

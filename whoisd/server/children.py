@@ -75,7 +75,8 @@ class Shared:
 
     def connections(self, row: int) -> Counters:
         """Return the open connections as the process with this row counts them."""
-        return Counters(self._open_connections, self.board.rows, row, self.ledger.secret)
+        sharing = sum(part.serves for part in self.parts)
+        return Counters(self._open_connections, self.board.rows, row, self.ledger.secret, sharing)
 
     def forget(self, row: int) -> None:
         """Forget what a process that has ended had under way; what it counted stays."""

@@ -29,6 +29,7 @@ from whoisd.server.poller import Poller
 from whoisd.server.sockets import Listener, Room
 
 REFUSAL_DRAIN: Final = 1.0  # seconds for a client refused at the door to take that and close; as many again while it sends
+MOST_GIVEN_UP: Final = 50  # connections refused in one turn for others' sake: some 20 us each
 MOST_DRAINED: Final = 1000  # connections being refused beyond which none is given more than the first of them
 
 _REFUSED: Final = {
@@ -109,9 +110,20 @@ class WorkerContext:
     def admit(self, client: Client) -> Refusal | None:
         """Give a client's connection its place, or return why it has none."""
         refusal = self.sources.connect(client, time())
+        if refusal and refusal.limit is Limit.ALL_CONNECTIONS:
+            self._even_out()
         while refusal and refusal.limit is Limit.ALL_CONNECTIONS and self._make_way():
             refusal = self.sources.connect(client, time())
         return refusal
+
+    def _even_out(self) -> None:
+        """Give up places that are more than our part of all, which are taken, so that each worker has some to make way with.
+
+        Else a client is refused for coming to the one worker of which nobody is silent, or is the oldest there at once.
+        """
+        for _ in range(min(self.sources.excess(), MOST_GIVEN_UP)):
+            if not self._make_way():
+                return
 
     def _make_way(self) -> bool:
         """Refuse the oldest connection that has sent nothing; return whether there was one."""

@@ -29,6 +29,19 @@ def test_counters_are_apart() -> None:
         assert counters().slot(key) == mixed >> 48
 
 
+def test_excess_is_over_a_part_of_all() -> None:
+    """A worker's excess is what it counts beyond its part of all, which is rounded up; whoever counts less has none."""
+    cells = memoryview(bytearray(Counters.size(3)))
+    one, two = (Counters(cells, 3, row, SECRET, sharing=2) for row in (1, 2))
+    for first, second, excess in ((0, 0, (0, 0)), (1, 0, (0, -1)), (9, 0, (4, -5)), (9, 9, (0, 0)), (9, 10, (-1, 0))):
+        one.add(5, first)
+        two.add(5, second)
+        assert (one.excess(5), two.excess(5)) == excess
+        one.add(5, -first)
+        two.add(5, -second)
+    assert one.excess(4) == 0
+
+
 def test_clear_is_of_one_row() -> None:
     """What a worker that is gone had open is forgotten, of every client, and nothing of the others'."""
     cells = memoryview(bytearray(Counters.size(3)))
