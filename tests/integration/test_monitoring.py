@@ -1,5 +1,6 @@
 """Debian's Prometheus and blackbox exporter watch a server with what `monitoring/` has: alerts fire, and resolve."""
 
+import asyncio
 import json
 import re
 import shutil
@@ -13,7 +14,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 import pytest
-from support import Database, Service, end, until
+from support import Database, Service, WebService, end, until
 
 FOLDER: Final = Path(__file__).parents[2] / "monitoring"
 SOON: Final = re.compile(r"^( +for: ).*$", re.MULTILINE)
@@ -35,12 +36,12 @@ def get(port: int, path: str) -> str:
 
 
 @contextmanager
-def running(port: int, *command: str | Path, cwd: Path) -> Iterator[None]:
-    """Run a server until the block ends; it begins when the server answers on its port."""
+def running(port: int, ready: str, *command: str | Path, cwd: Path) -> Iterator[None]:
+    """Run a server until the block ends; it begins when the server answers this path on its port."""
     with (cwd / f"{command[0]}.log").open("wb") as log:
         process = subprocess.Popen(command, cwd=cwd, stdout=log, stderr=log)
         try:
-            until(lambda: answers(port, "/-/healthy"), f"{command[0]} answers")
+            until(lambda: answers(port, ready), f"{command[0]} answers")
             yield
         finally:
             end(process)
@@ -96,8 +97,8 @@ def test_alerts_fire_and_resolve(database: Database, tmp_path: Path) -> None:
         listen = f"--web.listen-address=127.0.0.1:{exporter}"
         prometheus = ("prometheus", "--config.file=prometheus.yml", "--storage.tsdb.path=data")
         with (
-            running(exporter, PROGRAMS[1], "--config.file=blackbox.yml", listen, cwd=tmp_path),
-            running(ours, *prometheus, f"--web.listen-address=127.0.0.1:{ours}", cwd=tmp_path),
+            running(exporter, "/-/healthy", PROGRAMS[1], "--config.file=blackbox.yml", listen, cwd=tmp_path),
+            running(ours, "/-/ready", *prometheus, f"--web.listen-address=127.0.0.1:{ours}", cwd=tmp_path),
         ):
             for module in ("whois_shown", "whois_withheld"):
                 path = f"/probe?module={module}&target=127.0.0.1:{service.port}"
@@ -108,3 +109,19 @@ def test_alerts_fire_and_resolve(database: Database, tmp_path: Path) -> None:
             until(lambda: firing(ours) >= EXPECTED, "the alerts fire")
             database.allow(connections=True)
             until(lambda: not firing(ours) & EXPECTED, "the alerts resolve")
+
+
+@pytest.mark.usefixtures("tools")
+def test_probe_of_rdap(database: Database, tmp_path: Path) -> None:
+    """The module for RDAP passes while the email is withheld, and fails as soon as it is shown."""
+    exporter = free_port()
+    shutil.copy(FOLDER / "blackbox.yml", tmp_path)
+    with WebService(database.reader) as service:
+        command = (PROGRAMS[1], "--config.file=blackbox.yml", f"--web.listen-address=127.0.0.1:{exporter}")
+        target = quote(f"http://127.0.0.1:{service.http_port}/rdap/domain/enkeltmand.dk", safe="")
+        path = f"/probe?module=rdap_withheld&target={target}"
+        with running(exporter, "/-/healthy", *command, cwd=tmp_path):
+            assert "\nprobe_success 1\n" in get(exporter, path)
+            asyncio.run(database.execute("UPDATE registry.registrant SET cvr_form = 80 WHERE email LIKE '%@enkeltmand.%'"))
+            assert b"@enkeltmand." in service.get("/rdap/domain/enkeltmand.dk")[2]
+            assert "\nprobe_success 0\n" in get(exporter, path)

@@ -116,9 +116,17 @@ async def _explain(name: DomainName, charset: Charset, settings: Settings, log: 
         now = datetime.now(UTC)
         conditions = settings.policy.conditions(now, fresh=True)
         explained = explain(found, now=now, in_force_from=in_force_from, conditions=conditions, charset=charset)
-        return explained + of_when_cvr_is(await cvr_age_at(settings.database.hosts, settings.database.deadline, log), now)
+        return explained + of_when_cvr_is(await _cvr_age(settings, log), now)
     finally:
         await store.close()
+
+
+async def _cvr_age(settings: Settings, log: Logger) -> float | None:
+    """Return how old CVR's own data is, in seconds; None where none was read, or where the database is gone by now."""
+    try:
+        return await cvr_age_at(settings.database.hosts, settings.database.deadline, log)
+    except StoreError:
+        return None
 
 
 def _query(name: DomainName, charset: Charset) -> DomainQuery | HostQuery:

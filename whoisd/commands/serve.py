@@ -7,9 +7,10 @@ from typing import Final
 import click
 
 from whoisd.commands.terminal import command, config_option
-from whoisd.config import default_file, load_settings
+from whoisd.config import Settings, default_file, load_settings
 from whoisd.database.cvr_age import TOO_OLD
 from whoisd.database.watcher import cvr_age_at
+from whoisd.errors import StoreError
 from whoisd.log import open_log
 from whoisd.server.sockets import open_listeners
 from whoisd.server.supervisor import supervise
@@ -34,14 +35,23 @@ def serve_command(file: Path | None) -> None:
 def check_command(file: Path | None) -> None:
     """Say whether the configuration is good, or what is wrong with it.
 
-    A database that answers at once is asked how old CVR's own data is: with more than 14 days there is a warning. One that
-    does not answer is not waited for, and says nothing about the configuration.
+    The database has a second to answer. There is a warning when it does not, and when CVR's own data is older than 14 days;
+    neither makes the configuration a bad one, for the server starts without a database.
     """
     settings = load_settings(file)
     where = " and ".join(f"{address.host} port {address.port}" for address in settings.listen)
     click.echo(f"The configuration is good: it listens on {where}.")
+    if warning := _warning(settings):
+        click.echo(f"warning: {warning}", err=True)
+
+
+def _warning(settings: Settings) -> str | None:
+    """Return what is not as it should be with the database, if anything."""
     log = open_log("critical", settings.log.format)
-    if (age := asyncio.run(cvr_age_at(settings.database.hosts, CHECK_DEADLINE, log))) and age > TOO_OLD:
-        click.echo(
-            f"warning: CVR's own data is {age / 86_400:.0f} days old: read the newest with `whoisd cvr update`", err=True
-        )
+    try:
+        age = asyncio.run(cvr_age_at(settings.database.hosts, CHECK_DEADLINE, log))
+    except StoreError as error:
+        return f"the database does not answer ({error.cause}): until it does clients are told to try again later"
+    if age and age > TOO_OLD:
+        return f"CVR's own data is {age / 86_400:.0f} days old: read the newest with `whoisd cvr update`"
+    return None

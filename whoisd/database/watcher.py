@@ -73,11 +73,9 @@ class Watcher:
 
 
 async def cvr_age_at(dsn: Dsn, deadline: float, log: Logger) -> float | None:
-    """Return how old CVR's own data is at a database, in seconds; None where none was read, or where nobody tells."""
+    """Return how old CVR's own data is at a database, in seconds; None where none was read. Raises `StoreError`."""
     watcher = Watcher(dsn, deadline, log)
     try:
         return await watcher.cvr_age()
-    except StoreError:
-        return None
     finally:
         await watcher.close()

@@ -58,7 +58,9 @@ async def test_check_warns(database: Database) -> None:
 
 
 def test_check_without_the_database(tmp_path: Path) -> None:
-    """A database that does not answer is neither waited for nor spoken of."""
+    """A database that does not answer is warned of, with the cause; the configuration is good all the same."""
     config = tmp_path / "whoisd.toml"
     config.write_text("[database]\ndsn = 'postgresql://whoisd_reader@127.0.0.1:1/whois'\n")
-    assert ended(run_whoisd("check", "--config", config)) == (0, GOOD, "")
+    cause = "ConnectionRefusedError: Connect call failed ('127.0.0.1', 1)"
+    warning = f"warning: the database does not answer ({cause}): until it does clients are told to try again later\n"
+    assert ended(run_whoisd("check", "--config", config)) == (0, GOOD, warning)
