@@ -360,14 +360,6 @@ class NamedNetwork(_Section):
     )
 
 
-def _check_listen(listen: Sequence[Listen | HttpListen]) -> None:
-    seen: set[tuple[str, int]] = set()
-    for number, address in enumerate(listen):
-        if address.port and (address.host, address.port) in seen:
-            raise ValueError(f"listen.{number}: the same address as one before it")
-        seen.add((address.host, address.port))
-
-
 class Http(_Section):
     """RESTful WHOIS, RDAP and the page: served where there is a listener."""
 
@@ -391,11 +383,6 @@ class Http(_Section):
         default=None,
         description="where clients find it, as in `https://rdap.example.dk`; for links in RDAP answers",
     )
-
-    @model_validator(mode="after")
-    def _has_each_address_once(self) -> Self:
-        _check_listen(self.listen)
-        return self
 
 
 class Metrics(_Section):
@@ -505,7 +492,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _agrees(self) -> Self:
-        _check_listen((*self.listen, *self.http.listen))
+        _check_addresses(self)
         _check_networks(self.network, self.server.max_connections)
         _check_translated(self)
         return self
@@ -558,6 +545,22 @@ class Settings(BaseSettings):
 
 def _allowance(rate: float | str, burst: int) -> Allowance:
     return Allowance(math.inf if isinstance(rate, str) else rate, burst)
+
+
+_ANY: Final = ("0.0.0.0", "::")  # noqa: S104 - how a configuration names all addresses
+
+
+def _check_addresses(settings: "Settings") -> None:
+    """Refuse an address that what is configured before it has taken; a port that the system chooses is free."""
+    listening = [(f"listen.{number}", it.host, it.port) for number, it in enumerate(settings.listen)]
+    listening += [(f"http.listen.{number}", it.host, it.port) for number, it in enumerate(settings.http.listen)]
+    if settings.metrics.enabled:
+        listening.append(("metrics", settings.metrics.host, settings.metrics.port))
+    for number, (key, host, port) in enumerate(listening):
+        for before, other, taken in listening[:number]:
+            overlaps = host == other or ((":" in host) is (":" in other) and (host in _ANY or other in _ANY))
+            if port and port == taken and overlaps:
+                raise ValueError(f"{key}: port {port} of this address is taken by {before}")
 
 
 def _check_networks(networks: Sequence[NamedNetwork], most: int) -> None:

@@ -140,11 +140,27 @@ def test_http_listener(file: Path, keys: str, said: str) -> None:
     assert said in fault
 
 
-def test_http_address_of_port_43(file: Path) -> None:
-    """The HTTP server has addresses of its own."""
-    address = "host = '127.0.0.1'\nport = 4343\n"
-    file.write_text(GOOD + f"[[listen]]\n{address}[[http.listen]]\n{address}")
-    assert "the same address" in faults(file)[0]
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("[[listen]]\nhost = '127.0.0.1'\nport = 4343", "listen.1"),
+        ("[[listen]]\nhost = '0.0.0.0'\nport = 4343", "listen.1"),
+        ("[[http.listen]]\nhost = '127.0.0.1'\nport = 4343", "http.listen.0"),
+        ("[metrics]\nhost = '0.0.0.0'\nport = 4343", "metrics"),
+    ],
+)
+def test_addresses_in_the_way(file: Path, text: str, key: str) -> None:
+    """Each listener has an address of its own; all addresses of one family are in the way of each of them."""
+    file.write_text(GOOD + "[[listen]]\nhost = '127.0.0.1'\nport = 4343\n" + text)
+    assert faults(file) == [f"{file}: {key}: port 4343 of this address is taken by listen.0"]
+
+
+def test_addresses_beside_each_other(file: Path) -> None:
+    """One port serves on two addresses, on all of either family, and where the system chooses it."""
+    sections = [("127.0.0.1", 4343), ("127.0.0.2", 4343), ("::", 4343), ("::1", 0), ("::1", 0)]
+    listen = "".join(f"[[listen]]\nhost = '{host}'\nport = {port}\n" for host, port in sections)
+    file.write_text(GOOD + listen + "[metrics]\nhost = '0.0.0.0'\nport = 4344\n")
+    assert [(it.host, it.port) for it in load_settings(file).listen] == sections
 
 
 # --- where settings come from ------------------------------------------------------------------------------------
@@ -687,11 +703,10 @@ def test_most_in_limits(file: Path, key: str, most: int) -> None:
         (PROXY.replace("proxy = true", "proxy = false"), "listen.0: trusted: is for a listener with proxy = true"),
         (PROXY.replace("proxy = true", "proxy = 1"), "listen.0.proxy: must be true or false"),
         (PROXY.replace("10.0.0.0/8", "10.0.0.1/8"), f"listen.0.trusted.0: {HOST_BITS}: 10.0.0.0/8"),
-        (PROXY + PROXY.replace("true", "true\nport = 43"), "listen.1: the same address as one before it"),
     ],
 )  # fmt: skip
 def test_faults_in_what_is_limited(file: Path, text: str, fault: str) -> None:
-    """A fault in the limits, the named networks, the listeners or the metrics is one line with its key."""
+    """A fault in the limits, the named networks or the listeners is one line with its key."""
     file.write_text(GOOD + text)
     assert faults(file) == [f"{file}: {fault}"]
 
@@ -728,7 +743,7 @@ def test_two_that_listen_anywhere(file: Path) -> None:
             '[{"name": "a", "cidrs": ["192.0.2.0/24"], "rate": 1}, {"name": "a", "cidrs": ["192.0.3.0/24"], "rate": 1}]',
             "network.1.name: is the name of one before it",
         ),
-        ("WHOISD_LISTEN", '[{"host": "::1"}, {"host": "0:0::1"}]', "listen.1: the same address as one before it"),
+        ("WHOISD_LISTEN", '[{"host": "::1"}, {"host": "0:0::1"}]', "listen.1: port 43 of this address is taken by listen.0"),
         (
             "WHOISD_LISTEN",
             '[{"host": "::1", "proxy": true}]',

@@ -12,6 +12,7 @@ from whoisd.database.cvr_age import TOO_OLD
 from whoisd.database.watcher import cvr_age_at
 from whoisd.errors import StoreError
 from whoisd.log import open_log
+from whoisd.server.http.process import check_certificates
 from whoisd.server.sockets import open_listeners
 from whoisd.server.supervisor import supervise
 
@@ -35,10 +36,12 @@ def serve_command(file: Path | None) -> None:
 def check_command(file: Path | None) -> None:
     """Say whether the configuration is good, or what is wrong with it.
 
+    Certificates and keys are tried too, by whoever types this: root may read what the server's account may not.
     The database has a second to answer. There is a warning when it does not, and when CVR's own data is older than 14 days;
     neither makes the configuration a bad one, for the server starts without a database.
     """
     settings = load_settings(file)
+    check_certificates(settings)
     where = " and ".join(f"{address.host} port {address.port}" for address in settings.listen)
     click.echo(f"The configuration is good: it listens on {where}.")
     if warning := _warning(settings):

@@ -35,6 +35,18 @@ def test_check_bad(tmp_path: Path) -> None:
     ]
 
 
+def test_check_certificate(tmp_path: Path) -> None:
+    """A certificate without which the server does not start makes the configuration a bad one."""
+    config = tmp_path / "whoisd.toml"
+    listen = '[[http.listen]]\nhost = "::1"\nport = 443\ncertificate = "nowhere.pem"\n'
+    config.write_text(f"[database]\ndsn = '{NOWHERE}'\n{listen}")
+    assert ended(run_whoisd("check", "--config", config)) == (
+        2,
+        "",
+        "whoisd: http.listen.0: certificate or key cannot be used: No such file or directory\n",
+    )
+
+
 def test_check_by_the_environment_alone() -> None:
     """The environment alone is a configuration."""
     settings = {"WHOISD_DATABASE__DSN": NOWHERE, "WHOISD_LISTEN": '[{"host": "::1"}]'}
