@@ -191,7 +191,8 @@ def log_query(log: Logger, now: datetime, outcome: Outcome, facts: Mapping[str, 
     stderr = _stderr if _json_logger is not None and isinstance(log, _json_logger) else None
     if stderr and _LEVELS[level] < _least:
         return
-    event: dict[str, object] = {**structlog.get_context(log), "outcome": outcome} if stderr else {"outcome": outcome}
+    event: dict[str, object] = structlog.get_context(log).copy() if stderr else {}
+    event["outcome"] = str(outcome)
     for key, fact in facts.items():
         if fact is not None:
             event[key] = fact  # noqa: PERF403 - behind the outcome

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
     ("module", "change", "refusal"),
     [
         ("names import DomainName", "DomainName('a.dk', 'a.dk').ascii = 'b.dk'", 'Cannot assign to final attribute "ascii"'),
-        ("web import Request", "Request('GET', b'/').path = b''", 'Property "path" defined in "Request" is read-only'),
+        ("page import Section", "Section('', ()).title = 'x'", 'Property "title" defined in "Section" is read-only'),
     ],
 )
 def test_nobody_changes_a_value(tmp_path: Path, module: str, change: str, refusal: str) -> None:

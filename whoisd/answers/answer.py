@@ -93,13 +93,13 @@ class Answer:
         self.protocol = protocol
 
     def facts(self) -> dict[str, object]:
-        """Return what the log says of the answer."""
+        """Return what the log says of the answer. Words are plain text: orjson has to ask Python for that of an enum."""
         return {
-            "protocol": self.protocol,
+            "protocol": str(self.protocol),
             "kind": self.kind,
             "name": self.name,
-            "registrant": self.registrant,
-            "email": self.email,
+            "registrant": self.registrant and str(self.registrant),
+            "email": self.email and str(self.email),
             "fault": self.fault,
             "bytes": len(self.payload),
         }

@@ -5,7 +5,8 @@ parameter and the page to write to by RFC 8605; the words for a status are those
 shown, and there is no search.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
 from functools import lru_cache
 from http import HTTPStatus
@@ -18,7 +19,6 @@ from whoisd.answers.model import DomainStatus, Host, RegistrantKind, Registrar
 from whoisd.answers.names import DomainName, unicode_of
 from whoisd.answers.response import ID_STATUS, mailto, printable
 from whoisd.answers.response import STATUS as STATUS_WORDS
-from whoisd.values import frozen
 
 MEDIA_TYPE: Final = "application/rdap+json"
 
@@ -50,50 +50,53 @@ HELP: Final = (
 Object = dict[str, object]
 
 
-@frozen
+@dataclass(slots=True, unsafe_hash=True)
 class Service:
     """What an answer says of who answers: operator, terms of use (lines), the host of port 43, and the base of its URLs."""
 
-    operator: str
-    terms: str
-    whois_host: str | None = None
-    base_url: str | None = None  # with a slash at its end
+    operator: Final[str]
+    terms: Final[str]
+    whois_host: Final[str | None]
+    base_url: Final[str | None]  # with a slash at its end
+
+    def __init__(self, operator: str, terms: str, whois_host: str | None = None, base_url: str | None = None) -> None:
+        self.operator = operator
+        self.terms = terms
+        self.whois_host = whois_host
+        self.base_url = base_url
 
 
 def render_domain(domain: PublicDomain, service: Service, updated: datetime) -> Object:
     """Return the object for a domain; `updated` (aware) is the moment of which the data is."""
+    whole = _begin("domain", domain.name)
+    whole["status"] = [STATUS[domain.status]]
+    whole["events"] = _events(domain, updated)
     offered = domain.status is DomainStatus.OFFERED_TO_WAITING_LIST
-    remarks = [] if domain.status is DomainStatus.ACTIVE else [_notice("Status", STATUS_WORDS[domain.status])]
-    redacted = [] if offered else [*_redacted(domain.registrant)]
-    return _whole(
-        service,
-        {"objectClassName": "domain"}
-        | _handle(domain.name)
-        | _names(domain.name.ascii, domain.name.unicode)
-        | {"status": [STATUS[domain.status]], "events": [*_events(domain, updated)]}
-        | ({} if offered else {"nameservers": [_nameserver(host) for host in domain.nameservers]})
-        | ({} if offered else {"secureDNS": {"delegationSigned": domain.dnssec}})
-        | {"entities": [] if offered else [*_entities(domain)]}
-        | ({"remarks": remarks} if remarks else {})
-        | _links(service, "domain", domain.name),
-        redacted,
-    )
+    if not offered:
+        whole["nameservers"] = [_nameserver(host) for host in domain.nameservers]
+        whole["secureDNS"] = {"delegationSigned": domain.dnssec}
+    whole["entities"] = [] if offered else _entities(domain)
+    if domain.status is not DomainStatus.ACTIVE:
+        whole["remarks"] = [_notice("Status", STATUS_WORDS[domain.status])]
+    _end(whole, service, "domain", domain.name)
+    redacted = [] if offered else _redacted(domain.registrant)
+    if redacted:
+        whole["redacted"] = redacted
+    return whole
 
 
 def render_host(host: Host, service: Service) -> Object:
     """Return the object for a name server host."""
-    return _whole(
-        service,
-        _nameserver(host.name.ascii)
-        | _handle(host.name)
-        | {"remarks": [_notice("Glue", "Being spooled" if host.glue else "Not being spooled")]}
-        | _links(service, "nameserver", host.name),
-    )
+    whole = _begin("nameserver", host.name)
+    whole["remarks"] = [_notice("Glue", "Being spooled" if host.glue else "Not being spooled")]
+    _end(whole, service, "nameserver", host.name)
+    return whole
 
 
 def render_help(service: Service) -> Object:
     """Return the answer to a request for help."""
-    return {"rdapConformance": CONFORMANCE, "lang": "en", "notices": [_notice("How to ask", *HELP), _terms(service)]}
+    notices = [_notice("How to ask", *HELP), _terms(service.operator, service.terms)]
+    return {"rdapConformance": CONFORMANCE, "lang": "en", "notices": notices}
 
 
 def render_error(status: int, *description: str) -> Object:
@@ -110,85 +113,80 @@ def render_error(status: int, *description: str) -> Object:
 # --- the parts -----------------------------------------------------------------------------------------------------
 
 
-def _whole(service: Service, body: Object, redacted: Sequence[Object] = ()) -> Object:
-    port43 = {"port43": service.whois_host} if service.whois_host else {}
-    return (
-        {"rdapConformance": CONFORMANCE, "lang": "en"}
-        | body
-        | port43
-        | {"notices": [_terms(service)]}
-        | ({"redacted": redacted} if redacted else {})
-    )
+def _begin(kind: str, name: DomainName) -> Object:
+    """Return what an object begins with. Its handle is its name; no contact has one. whoisit reads no answer without it."""
+    whole: Object = {"rdapConformance": CONFORMANCE, "lang": "en", "objectClassName": kind, "handle": printable(name.ascii)}
+    _put_names(whole, name.ascii, name.unicode)
+    return whole
+
+
+def _end(whole: Object, service: Service, kind: str, name: DomainName) -> None:
+    """Put to an object what each ends with."""
+    if service.base_url:
+        url = f"{service.base_url}{kind}/{name.ascii}"
+        whole["links"] = [{"value": url, "rel": "self", "href": url, "type": MEDIA_TYPE}]
+    if service.whois_host:
+        whole["port43"] = service.whois_host
+    whole["notices"] = [_terms(service.operator, service.terms)]
 
 
 @lru_cache(maxsize=4)  # of a pure function, whose value nobody changes: it is in each answer, and the same in all
-def _terms(service: Service) -> Object:
-    lines = [line.strip() for line in service.terms.splitlines() if line.strip()]
-    return _notice("Terms of Use", f"Published by {service.operator}.", " ".join(lines))
+def _terms(operator: str, terms: str) -> Object:
+    lines = [line.strip() for line in terms.splitlines() if line.strip()]
+    return _notice("Terms of Use", f"Published by {operator}.", " ".join(lines))
 
 
 def _notice(title: str, *description: str) -> Object:
     return {"title": title, "description": description}
 
 
-def _links(service: Service, kind: str, name: DomainName) -> Object:
-    if not service.base_url:
-        return {}
-    url = f"{service.base_url}{kind}/{name.ascii}"
-    return {"links": [{"value": url, "rel": "self", "href": url, "type": MEDIA_TYPE}]}
+def _put_names(whole: Object, ascii_form: str, unicode_form: str) -> None:
+    whole["ldhName"] = printable(ascii_form)
+    if unicode_form != ascii_form:
+        whole["unicodeName"] = printable(unicode_form)
 
 
-def _names(ascii_form: str, unicode_form: str) -> Object:
-    ldh: Object = {"ldhName": printable(ascii_form)}
-    return ldh if unicode_form == ascii_form else ldh | {"unicodeName": printable(unicode_form)}
-
-
-def _handle(name: DomainName) -> Object:
-    """Return the handle of a domain or a host: its name. No contact has one. whoisit reads no answer without it."""
-    return {"handle": printable(name.ascii)}
-
-
+@lru_cache(maxsize=4096)  # of a pure function, whose value nobody changes: a few name servers serve most domains
 def _nameserver(host: str) -> Object:
-    return {"objectClassName": "nameserver"} | _names(host, unicode_of(host))
+    nameserver: Object = {"objectClassName": "nameserver"}
+    _put_names(nameserver, host, unicode_of(host))
+    return nameserver
 
 
-def _events(domain: PublicDomain, updated: datetime) -> Iterator[Object]:
-    """Yield what happened and will; each action once (RFC 9083, 4.5)."""
-    days: Mapping[str, date | None] = {
-        "registration": domain.registered,
-        "expiration": domain.expires,
-        "deletion": domain.delete_date,
-    }
+def _events(domain: PublicDomain, updated: datetime) -> list[Object]:
+    """Return what happened and will; each action once (RFC 9083, 4.5)."""
+    days: Sequence[tuple[str, date | None]] = ()
     if domain.status is not DomainStatus.OFFERED_TO_WAITING_LIST:
-        for action, day in days.items():
-            if day:
-                yield {"eventAction": action, "eventDate": midnight(day)}
-    yield {"eventAction": "last update of RDAP database", "eventDate": updated.isoformat(timespec="seconds")}
+        days = (("registration", domain.registered), ("expiration", domain.expires), ("deletion", domain.delete_date))
+    events: list[Object] = [{"eventAction": action, "eventDate": midnight(day)} for action, day in days if day]
+    events.append({"eventAction": "last update of RDAP database", "eventDate": updated.isoformat(timespec="seconds")})
+    return events
 
 
-def _entities(domain: PublicDomain) -> Iterator[Object]:
+def _entities(domain: PublicDomain) -> list[Object]:
+    entities = []
     if isinstance(domain.registrant, PublicRegistrant):
-        yield _registrant(domain.registrant)
+        entities.append(_registrant(domain.registrant))
     if domain.registrar:
-        yield _registrar(domain.registrar)
+        entities.append(_registrar(domain.registrar))
+    return entities
 
 
 def _registrant(who: PublicRegistrant) -> Object:
     streets = () if isinstance(who.street, Withheld) else who.street
-    id_status = {"remarks": [_notice("ID status", ID_STATUS[who.id_status])]} if who.id_status else {}
-    return (
-        _entity(
-            "registrant",
-            _card(
-                _text(who.name),
-                kind=None if isinstance(who.kind, Withheld) else _KIND[who.kind],
-                address=_address(streets, who.city, who.postal_code, who.country),
-                phone=who.phone,
-                email=who.email,
-            ),
-        )
-        | id_status
+    entity = _entity(
+        "registrant",
+        _card(
+            _text(who.name),
+            kind=None if isinstance(who.kind, Withheld) else _KIND[who.kind],
+            address=_address(streets, who.city, who.postal_code, who.country),
+            phone=who.phone,
+            email=who.email,
+        ),
     )
+    if who.id_status:
+        entity["remarks"] = [_notice("ID status", ID_STATUS[who.id_status])]
+    return entity
 
 
 def _registrar(registrar: Registrar) -> Object:
@@ -200,12 +198,13 @@ def _registrar(registrar: Registrar) -> Object:
         email=registrar.email,
         url=registrar.url,
     )
-    if not registrar.abuse_email:
-        return _entity("registrar", card)
-    # Whom to write to of a domain whose registrant's email is withheld; RFC 8605 has it as a URI.
-    uri = ["contact-uri", {}, "uri", mailto(registrar.abuse_email)]
-    abuse = [*_card(_text(registrar.name), kind="org", email=registrar.abuse_email), uri]
-    return _entity("registrar", card) | {"entities": [_entity("abuse", abuse)]}
+    entity = _entity("registrar", card)
+    if registrar.abuse_email:
+        # Whom to write to of a domain whose registrant's email is withheld; RFC 8605 has it as a URI.
+        abuse = _card(_text(registrar.name), kind="org", email=registrar.abuse_email)
+        abuse.append(["contact-uri", {}, "uri", mailto(registrar.abuse_email)])
+        entity["entities"] = [_entity("abuse", abuse)]
+    return entity
 
 
 def _entity(role: str, card: Sequence[object]) -> Object:
@@ -277,26 +276,23 @@ FIELDS: Final[Mapping[str, tuple[Object, str]]] = {
 }
 
 
-def _redacted(who: PublicRegistrant | Withheld) -> Iterator[Object]:
-    """Yield what is withheld of a registrant: each field, or the registrant as a whole."""
+def _redacted(who: PublicRegistrant | Withheld) -> list[Object]:
+    """Return what is withheld of a registrant: each field, or the registrant as a whole."""
     if isinstance(who, Withheld):
-        yield _removal({"description": "Registrant"}, _REGISTRANT, who.reason)
-        return
-    for field, (name, path) in FIELDS.items():
+        return [_redaction("", who.reason)]
+    redacted = []
+    for field in FIELDS:
         value = getattr(who, field)
-        if not isinstance(value, Withheld):
-            continue
-        if field == "name":
-            where: Object = {"postPath": path, "pathLang": "jsonpath", "method": "emptyValue"}
-            yield {"name": name} | where | {"reason": _reason(value.reason)}
-        else:
-            yield _removal(name, path, value.reason)
+        if isinstance(value, Withheld):
+            redacted.append(_redaction(field, value.reason))
+    return redacted
 
 
-def _removal(name: Object, path: str, reason: Reason) -> Object:
-    return {"name": name, "prePath": path, "pathLang": "jsonpath", "method": "removal", "reason": _reason(reason)}
-
-
-def _reason(reason: Reason) -> Object:
-    """Return a reason: its word, which is never changed, and what it means."""
-    return {"description": f"{reason}: {SENTENCES[reason]}"}
+@lru_cache(maxsize=256)  # of a pure function, whose value nobody changes: there are some ten fields and reasons
+def _redaction(field: str, reason: Reason) -> Object:
+    """Return that a field is withheld, or with no field the registrant; the reason's word is never changed."""
+    name, path = FIELDS[field] if field else ({"description": "Registrant"}, _REGISTRANT)
+    where = {"postPath": path} if field == "name" else {"prePath": path}
+    method = "emptyValue" if field == "name" else "removal"
+    description = f"{reason}: {SENTENCES[reason]}"
+    return {"name": name, **where, "pathLang": "jsonpath", "method": method, "reason": {"description": description}}

@@ -16,7 +16,6 @@ from whoisd.answers.response import ID_STATUS, printable
 MEDIA_TYPE: Final = "application/json"
 
 OK: Final = "OK"
-STREETS: Final = ("street1", "street2", "street3")
 
 # The letters of `public_domain_status` and `useridtype`; of the latter the specification's examples have V alone.
 STATUS: Final = {
@@ -38,26 +37,32 @@ Object = dict[str, object]
 
 def render_domain(domain: PublicDomain) -> Object:
     """Return the object for a domain; one that is offered to a waiting list has its name and its status alone."""
-    name: Object = {"domain": printable(domain.name.unicode), "domain_encoded": domain.name.ascii}
-    end: Object = {"message": OK, "public_domain_status": STATUS[domain.status], "status": 200}
-    if domain.status is DomainStatus.OFFERED_TO_WAITING_LIST:
-        return name | end
-    registrar = {"registrar": _registrar(domain.registrar)} if domain.registrar else {}
-    return (
-        name
-        | {
-            "createddate": _date(domain.registered),
-            "paiduntildate": _date(domain.expires),
-            "public_deletedate": _date(domain.delete_date),
-            "periodqty": str(domain.period_years) if domain.period_years else None,
-            "dnssec": "J" if domain.dnssec else "N",
-            "domain_type": "V",
-            "nameservers": {printable(host): _nameserver(domain, host) for host in domain.nameservers},
-            "registrant": _registrant(domain.registrant) if isinstance(domain.registrant, PublicRegistrant) else None,
+    unicode_form, ascii_form = printable(domain.name.unicode), domain.name.ascii
+    whole: Object = {"domain": unicode_form, "domain_encoded": ascii_form}
+    if domain.status is not DomainStatus.OFFERED_TO_WAITING_LIST:
+        whole["createddate"] = _date(domain.registered)
+        whole["paiduntildate"] = _date(domain.expires)
+        whole["public_deletedate"] = _date(domain.delete_date)
+        whole["periodqty"] = str(domain.period_years) if domain.period_years else None
+        whole["dnssec"] = "J" if domain.dnssec else "N"
+        whole["domain_type"] = "V"
+        whole["nameservers"] = {
+            printable(host): {
+                "domain": unicode_form,
+                "domain_encoded": ascii_form,
+                "hostname": printable(unicode_of(host)),
+                "hostname_encoded": printable(host),
+            }
+            for host in domain.nameservers
         }
-        | registrar
-        | end
-    )
+        registrant = domain.registrant
+        whole["registrant"] = _registrant(registrant) if isinstance(registrant, PublicRegistrant) else None
+        if domain.registrar:
+            whole["registrar"] = _registrar(domain.registrar)
+    whole["message"] = OK
+    whole["public_domain_status"] = STATUS[domain.status]
+    whole["status"] = 200
+    return whole
 
 
 def render_host(host: Host) -> Object:
@@ -77,19 +82,13 @@ def render_error(status: int, message: str) -> Object:
     return {"message": message, "status": status}
 
 
-def _nameserver(domain: PublicDomain, host: str) -> Object:
-    return {
-        "domain": printable(domain.name.unicode),
-        "domain_encoded": domain.name.ascii,
-        "hostname": printable(unicode_of(host)),
-        "hostname_encoded": printable(host),
-    }
-
-
 def _registrant(who: PublicRegistrant) -> Object:
+    first, second, third = _streets(() if isinstance(who.street, Withheld) else who.street)
     return {
         "name": _value(who.name),
-        **_streets(() if isinstance(who.street, Withheld) else who.street),
+        "street1": first,
+        "street2": second,
+        "street3": third,
         "zipcode": _value(who.postal_code),
         "city": _value(who.city),
         "countryregionid": _value(who.country),
@@ -103,10 +102,13 @@ def _registrant(who: PublicRegistrant) -> Object:
 def _registrar(registrar: Registrar) -> Object:
     if not registrar.public:
         return {"is_public": False}
+    first, second, third = _streets(registrar.street)
     return {
         "is_public": True,
         "name": _value(registrar.name),
-        **_streets(registrar.street),
+        "street1": first,
+        "street2": second,
+        "street3": third,
         "zipcode": _value(registrar.postal_code),
         "city": _value(registrar.city),
         "countryregionid": _value(registrar.country),
@@ -117,11 +119,11 @@ def _registrar(registrar: Registrar) -> Object:
     }
 
 
-def _streets(lines: Sequence[str]) -> Object:
-    """Return the lines of an address, three at least; what there is beyond is in the last, so that none is lost."""
-    first, second, *rest = [*lines, "", ""]
-    values = (first, second, ", ".join(line for line in rest if line))
-    return dict(zip(STREETS, map(_value, values), strict=True))
+def _streets(lines: Sequence[str]) -> tuple[str | None, str | None, str | None]:
+    """Return the three lines of an address; what there is beyond is in the last, so that none is lost."""
+    first = _value(lines[0]) if lines else None
+    second = _value(lines[1]) if len(lines) > 1 else None
+    return first, second, _value(", ".join([line for line in lines[2:] if line]))
 
 
 def _value(value: str | Withheld | None) -> str | None:

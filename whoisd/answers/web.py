@@ -9,24 +9,23 @@ and of HTTP's framing. A name stands in the path, percent-encoded UTF-8, or in t
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import lru_cache
 from http import HTTPStatus
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 from urllib.parse import parse_qs, unquote_to_bytes
 
 import orjson
 
 from whoisd.answers import notices, page, rdap, rest
 from whoisd.answers.answer import Answer, Find, Policy, Protocol
-from whoisd.answers.disclosure import PublicDomain, PublicRegistrant, Withheld, publish
+from whoisd.answers.disclosure import PublicDomain, PublicRegistrant, Reason, Withheld, publish
 from whoisd.answers.model import Domain, Found, Host
 from whoisd.answers.names import DomainName, parse_name
 from whoisd.answers.query import DomainQuery, HostQuery
 from whoisd.answers.wire import Charset
 from whoisd.errors import InvalidName, NameFault, Outcome, QueryFault, RequestFault, StoreError, whereabouts
-from whoisd.values import frozen
 
 RETRY_AFTER: Final = 5  # seconds, as told to a client whose answer failed
 LONGEST_NAME: Final = 1024  # bytes of a name as it is asked for, percent-encoded: as long as a line of port 43
@@ -44,34 +43,54 @@ HEADERS: Final[Mapping[Protocol, tuple[tuple[str, str], ...]]] = {
 }
 
 
-@frozen
+@dataclass(slots=True, unsafe_hash=True)
 class Request:
     """What an answer depends on: method and path as they came, the query behind the path, and what is accepted."""
 
-    method: str
-    path: bytes
-    query: bytes = b""
-    accept: str = ""
-    accept_language: str = ""
+    method: Final[str]
+    path: Final[bytes]
+    query: Final[bytes]
+    accept: Final[str]
+    accept_language: Final[str]
+
+    def __init__(self, method: str, path: bytes, query: bytes = b"", accept: str = "", accept_language: str = "") -> None:
+        self.method = method
+        self.path = path
+        self.query = query
+        self.accept = accept
+        self.accept_language = accept_language
 
 
-@frozen
+@dataclass(slots=True, unsafe_hash=True)
 class WebAnswer:
     """An answer over HTTP. The payload is the body, which a HEAD is not sent."""
 
-    answer: Answer
-    status: HTTPStatus
-    media_type: str
-    headers: tuple[tuple[str, str], ...] = ()
+    answer: Final[Answer]
+    status: Final[HTTPStatus]
+    media_type: Final[str]
+    headers: Final[tuple[tuple[str, str], ...]]
+
+    def __init__(
+        self, answer: Answer, status: HTTPStatus, media_type: str, headers: tuple[tuple[str, str], ...] = ()
+    ) -> None:
+        self.answer = answer
+        self.status = status
+        self.media_type = media_type
+        self.headers = headers
 
 
-@frozen
+@dataclass(slots=True, unsafe_hash=True)
 class WebLookup:
     """A request that was understood, and waits for what the database knows of its name."""
 
-    query: DomainQuery | HostQuery
-    asked: "Asked"
-    now: datetime
+    query: Final[DomainQuery | HostQuery]
+    asked: Final["Asked"]
+    now: Final[datetime]
+
+    def __init__(self, query: DomainQuery | HostQuery, asked: "Asked", now: datetime) -> None:
+        self.query = query
+        self.asked = asked
+        self.now = now
 
 
 class Asked(NamedTuple):
@@ -107,7 +126,7 @@ _ROUTES: Final[Mapping[bytes, Make]] = {
 _HELP: Final = b"/rdap/help"
 _FORM: Final = b"/"
 # Who answers, by the first part of a path; the page does for all others.
-_BENEATH: Final = {b"/domain": Protocol.REST, b"/host": Protocol.REST, b"/query": Protocol.REST, b"/rdap": Protocol.RDAP}
+_BENEATH: Final = {b"domain": Protocol.REST, b"host": Protocol.REST, b"query": Protocol.REST, b"rdap": Protocol.RDAP}
 
 
 async def answer_request(request: Request, find: Find, policy: Policy, now: datetime) -> WebAnswer:
@@ -120,9 +139,14 @@ async def answer_request(request: Request, find: Find, policy: Policy, now: date
 
 def asked_by(request: Request, policy: Policy) -> Asked:
     """Return by which protocol a request asks, whatever becomes of it."""
-    prefix = request.path[: request.path.find(b"/", 1)] if request.path.count(b"/") > 1 else request.path
-    frame = _frame(page.language_of(request.accept_language), policy.operator, policy.terms)
-    return Asked(_BENEATH.get(prefix, Protocol.PAGE), frame)
+    folders = request.path.split(b"/", 2)
+    protocol = _BENEATH.get(folders[1], Protocol.PAGE) if len(folders) > 1 else Protocol.PAGE
+    if protocol is not Protocol.PAGE:
+        return Asked(protocol, _NO_FRAME)
+    return Asked(protocol, _frame(page.language_of(request.accept_language), policy.operator, policy.terms))
+
+
+_NO_FRAME: Final = page.Frame(page.Language.ENGLISH, "", "")  # of what a program asks for
 
 
 @lru_cache(maxsize=len(page.Language))  # of a pure function: each request has one, and there is one a language
@@ -327,19 +351,25 @@ def _not_found(asked: Asked, kind: str, name: DomainName) -> WebAnswer:
     return _answer(asked, status, Outcome.NOT_FOUND, payload, kind=kind, name=name.ascii)
 
 
-def _answer(
+def _answer(  # noqa: PLR0913 - what an Answer has
     asked: Asked,
     status: HTTPStatus,
     outcome: Outcome,
     payload: bytes,
     more: tuple[tuple[str, str], ...] = (),
-    **facts: Any,  # noqa: ANN401 - fields of an Answer, each of a type of its own
+    *,
+    kind: str | None = None,
+    name: str | None = None,
+    registrant: Reason | None = None,
+    email: Reason | None = None,
+    fault: str | None = None,
 ) -> WebAnswer:
-    answer = Answer(outcome, payload, Charset.UTF_8, protocol=asked.protocol, **facts)
-    headers = HEADERS[asked.protocol]
-    if asked.protocol is Protocol.PAGE:
+    protocol = asked.protocol
+    answer = Answer(outcome, payload, Charset.UTF_8, kind, name, registrant, email, fault, protocol)
+    headers = HEADERS[protocol]
+    if protocol is Protocol.PAGE:
         headers = (*headers, ("content-language", asked.frame.language.value))
-    return WebAnswer(answer, status, MEDIA_TYPES[asked.protocol], (*headers, *more))
+    return WebAnswer(answer, status, MEDIA_TYPES[protocol], headers + more)
 
 
 def _admits_json(accept: str) -> bool:

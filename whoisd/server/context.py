@@ -11,7 +11,6 @@ Knows connections by the few things that it does to them (`Guest`), and knows no
 import asyncio
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from time import time
 from typing import Final, Protocol
 
@@ -20,9 +19,9 @@ from whoisd.answers.answer import Answer, Policy, notice
 from whoisd.config import Listen, Settings
 from whoisd.database.store import Store
 from whoisd.deadlines import Deadlines
-from whoisd.errors import Outcome
 from whoisd.limits.sources import CONNECTIONS_RETRY, Client, Limit, Refusal, Sources
-from whoisd.log import ClientNames, Logger, log_query
+from whoisd.log import ClientNames, Logger
+from whoisd.server.books import Books
 from whoisd.server.fleet import Stage
 from whoisd.server.metrics import Tally
 from whoisd.server.poller import Poller
@@ -32,14 +31,6 @@ REFUSAL_DRAIN: Final = 1.0  # seconds for a client refused at the door to take t
 MOST_GIVEN_UP: Final = 50  # connections refused in one turn for others' sake: some 20 us each
 MOST_DRAINED: Final = 1000  # connections being refused beyond which none is given more than the first of them
 
-_REFUSED: Final = {
-    Limit.SOURCE_RATE: Outcome.RATE_EXCEEDED,
-    Limit.NETWORK_RATE: Outcome.RATE_EXCEEDED,
-    Limit.SOURCE_BAN: Outcome.BANNED,
-    Limit.SOURCE_CONNECTIONS: Outcome.TOO_MANY_CONNECTIONS,
-    Limit.NETWORK_CONNECTIONS: Outcome.TOO_MANY_CONNECTIONS,
-    Limit.ALL_CONNECTIONS: Outcome.TOO_MANY_CONNECTIONS,
-}
 _NO_ROOM: Final = Refusal(Limit.ALL_CONNECTIONS, CONNECTIONS_RETRY)
 
 
@@ -72,6 +63,7 @@ class WorkerContext:
     log: Logger
     say: Callable[[Stage], None] = lambda _: None
     others_answer: Callable[[], bool] = lambda: False  # whether another worker has a database that answers
+    books: Books = field(init=False)
     policy: Policy = field(init=False)
     loop: asyncio.AbstractEventLoop = field(init=False)
     poller: Poller = field(init=False)
@@ -89,6 +81,7 @@ class WorkerContext:
 
     def __post_init__(self) -> None:
         settings = self.settings
+        self.books = Books(self.tally, self.names, self.log)
         self.policy = settings.policy
         self.loop = asyncio.get_running_loop()
         self.poller = Poller(self.loop)
@@ -161,10 +154,8 @@ class WorkerContext:
 
     def refusal(self, refusal: Refusal, client: Client) -> Answer:
         """Count a refusal, and return what to say."""
-        network = client.network
-        self.tally.refusal(refusal.limit, network.number if network else None)
-        text = notices.too_many_requests(refusal.retry_after)
-        return notice(_REFUSED[refusal.limit], text, fault=refusal.limit.value)
+        outcome = self.books.refusal(client, refusal)
+        return notice(outcome, notices.too_many_requests(refusal.retry_after), fault=refusal.limit.value)
 
     def leave(self, guest: Guest) -> None:
         """Let a connection go whose socket is closed."""
@@ -174,25 +165,6 @@ class WorkerContext:
         self.tally.open(-1)
         if not self.open:
             self.idle.set()
-
-    def record(self, client: Client, answer: Answer, seconds: float) -> None:
-        """Count how a connection ended, and write its line of the log; `seconds` is what its answer took."""
-        self.tally.query(answer.outcome, answer.kind, seconds)
-        if reason := answer.email or answer.registrant:
-            self.tally.decision(reason)
-        network = client.network
-        now = datetime.now(UTC)
-        log_query(
-            self.log,
-            now,
-            answer.outcome,
-            {
-                "client": self.names.name(client, now),
-                "network": network.name if network else None,
-                **answer.facts(),
-                "ms": round(seconds * 1e6) / 1000,
-            },
-        )
 
     def close(self) -> None:
         """Cut every connection, and watch nothing any more; idempotent."""

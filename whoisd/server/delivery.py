@@ -149,9 +149,9 @@ class Delivery(ABC):
         self._socket.close()
         context.leave(self)
         if isinstance(state, Closing):
-            context.record(self._client, _as_sent(state, cut_off), state.seconds)
+            context.books.record(self._client, _as_sent(state, cut_off), state.seconds)
         else:
-            context.record(self._client, _GONE, perf_counter() - self._since)
+            context.books.record(self._client, _GONE, perf_counter() - self._since)
 
 
 def _as_sent(closing: Closing, cut_off: Outcome) -> Answer:

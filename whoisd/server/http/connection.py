@@ -223,4 +223,5 @@ class HttpConnection(asyncio.Protocol):
         self.leave()
 
     def _record(self, answer: Answer) -> None:
-        self._context.record(self._asker.client, replace(answer, protocol=Protocol.HTTP), self._since)
+        seconds = perf_counter() - self._since
+        self._context.books.record(self._asker.client, replace(answer, protocol=Protocol.HTTP), seconds)

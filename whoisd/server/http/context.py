@@ -1,18 +1,16 @@
-"""What all connections of an HTTP process share, and how what came of a request is counted and logged."""
+"""What all connections of an HTTP process share, and what time each of them has."""
 
 import asyncio
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
-from whoisd.answers.answer import Answer, Policy
+from whoisd.answers.answer import Policy
 from whoisd.config import Settings
 from whoisd.database.store import Store
 from whoisd.deadlines import Deadlines
-from whoisd.errors import Outcome
-from whoisd.limits.sources import Client, Limit, Refusal, Sources
-from whoisd.log import ClientNames, Logger, log_query
+from whoisd.limits.sources import Sources
+from whoisd.log import ClientNames, Logger
+from whoisd.server.books import Books
 from whoisd.server.metrics import Tally
 from whoisd.server.sockets import Room
 
@@ -21,15 +19,6 @@ if TYPE_CHECKING:
 
 SECOND_LOOK: Final = 0.05  # seconds from the end of the time to read: by then is read what lay there
 LINGER: Final = 2.0  # seconds for a client to close, once it was answered for the last time
-
-REFUSED: Final = {
-    Limit.SOURCE_RATE: Outcome.RATE_EXCEEDED,
-    Limit.NETWORK_RATE: Outcome.RATE_EXCEEDED,
-    Limit.SOURCE_BAN: Outcome.BANNED,
-    Limit.SOURCE_CONNECTIONS: Outcome.TOO_MANY_CONNECTIONS,
-    Limit.NETWORK_CONNECTIONS: Outcome.TOO_MANY_CONNECTIONS,
-    Limit.ALL_CONNECTIONS: Outcome.TOO_MANY_CONNECTIONS,
-}
 
 
 @dataclass(slots=True)
@@ -55,9 +44,12 @@ class HttpContext:
     writing: "Deadlines[HttpConnection]" = field(init=False)
     lingering: "Deadlines[HttpConnection]" = field(init=False)
 
+    books: Books = field(init=False)
+
     def __post_init__(self) -> None:
         from whoisd.server.http.connection import HttpConnection  # noqa: PLC0415 - it takes this
 
+        self.books = Books(self.tally, self.names, self.log)
         server, http = self.settings.server, self.settings.http
         self.reading = Deadlines(self.loop, server.read_timeout, HttpConnection.read_expired)
         self.doubted = Deadlines(self.loop, SECOND_LOOK, HttpConnection.doubt_expired)
@@ -86,33 +78,3 @@ class HttpContext:
         self.tally.open(-1)
         if not self.open:
             self.idle.set()
-
-    def count_refusal(self, client: Client | None, refusal: Refusal) -> Outcome:
-        """Count a client that is refused; return the outcome that this is."""
-        network = client and client.network
-        self.tally.refusal(refusal.limit, network.number if network else None)
-        return REFUSED[refusal.limit]
-
-    def record(self, client: Client, answer: Answer, since: float, status: int | None = None) -> None:
-        """Count what came of a request, or of a connection without one, and write its line of the log.
-
-        `since` is when it began, by `perf_counter`.
-        """
-        seconds = perf_counter() - since
-        self.tally.query(answer.outcome, answer.kind, seconds, answer.protocol)
-        if reason := answer.email or answer.registrant:
-            self.tally.decision(reason)
-        network = client.network
-        now = datetime.now(UTC)
-        log_query(
-            self.log,
-            now,
-            answer.outcome,
-            {
-                "client": self.names.name(client, now),
-                "network": network.name if network else None,
-                **answer.facts(),
-                "status": status,
-                "ms": round(seconds * 1e6) / 1000,
-            },
-        )

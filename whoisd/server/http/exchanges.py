@@ -92,7 +92,7 @@ class Exchanges:
         refused = exchange.refused or context.sources.charge(exchange.client, time())
         if refused:
             incoming.closes = incoming.closes or self._asker.refused is not None
-            outcome = context.count_refusal(exchange.client, refused)
+            outcome = context.books.refusal(exchange.client, refused)
             asked = asked_by(request, context.policy)
             self._finish(exchange, refusal(asked, outcome, refused.retry_after, fault=refused.limit.value))
         elif incoming.fault and request.method in METHODS:
@@ -138,8 +138,9 @@ class Exchanges:
     def _tell(self, exchange: _Exchange, outcome: Outcome | None) -> None:
         """Count and log what came of a request; `outcome` is one that its answer does not tell of."""
         assert exchange.answer  # noqa: S101 - only who has one is here
-        answer, status = exchange.answer.answer, exchange.answer.status.value
+        answer = exchange.answer.answer
         if outcome:
             answer = Answer(outcome, b"", protocol=answer.protocol)
         self._asker.done_with(exchange.client, exchange.refused)
-        self._context.record(exchange.client, answer, exchange.since, status)
+        seconds, status = perf_counter() - exchange.since, int(exchange.answer.status)
+        self._context.books.record(exchange.client, answer, seconds, status)

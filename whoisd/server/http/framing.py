@@ -105,7 +105,8 @@ class RequestReader:
     def _fault(self, version: str) -> RequestFault | None:
         if version not in _VERSIONS:
             return RequestFault.NOT_HTTP
-        if b"transfer-encoding" in self._headers or any(length.strip(b"0 ") for length in self._values(b"content-length")):
+        lengths = self._values(b"content-length")
+        if b"transfer-encoding" in self._headers or (lengths and any(length.strip(b"0 ") for length in lengths)):
             return RequestFault.BODY
         if self._head > HEADERS_LIMIT:
             return RequestFault.TOO_LARGE
