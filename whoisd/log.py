@@ -10,7 +10,7 @@ import os
 import select
 import stat
 import sys
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from contextlib import suppress
 from datetime import UTC, date, datetime
 from hashlib import blake2b
@@ -180,7 +180,7 @@ def open_log(level: str, form: str, on_loss: Callable[[], None] = lambda: None) 
     return logger.bind()
 
 
-def log_query(log: Logger, now: datetime, outcome: Outcome, facts: Mapping[str, object]) -> None:
+def log_query(log: Logger, now: datetime, outcome: Outcome, facts: dict[str, object]) -> None:
     """Write the one event of a connection, which ended at `now` (UTC); facts that are None are left out.
 
     Nearly every line of the log is one of these. As JSON it takes structlog's methods and their chain, which is of one link,

@@ -18,6 +18,7 @@ from typing import Final
 
 import idna
 
+from whoisd.answers.punycode import punycode
 from whoisd.errors import InvalidName, NameFault
 
 LONGEST_NAME = 253
@@ -114,7 +115,7 @@ def _parse_label(label: str) -> tuple[str, str]:
         raise InvalidName(NameFault.RESERVED_HYPHENS)
     if len(label) > LONGEST_LABEL:
         raise InvalidName(NameFault.LONG_LABEL)
-    ascii_form = label if label.isascii() else "xn--" + label.encode("punycode").decode("ascii")
+    ascii_form = label if label.isascii() else "xn--" + punycode(label)
     if len(ascii_form) > LONGEST_LABEL:
         raise InvalidName(NameFault.LONG_LABEL)
     # Letters of ours in NFC, without hyphens out of place, are a U-label (RFC 5892 has them all as PVALID, of one direction

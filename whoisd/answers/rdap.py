@@ -159,7 +159,7 @@ def _events(domain: PublicDomain, updated: datetime) -> list[Object]:
     if domain.status is not DomainStatus.OFFERED_TO_WAITING_LIST:
         days = (("registration", domain.registered), ("expiration", domain.expires), ("deletion", domain.delete_date))
     events: list[Object] = [{"eventAction": action, "eventDate": midnight(day)} for action, day in days if day]
-    events.append({"eventAction": "last update of RDAP database", "eventDate": updated.isoformat(timespec="seconds")})
+    events.append({"eventAction": "last update of RDAP database", "eventDate": updated})
     return events
 
 

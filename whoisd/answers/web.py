@@ -295,7 +295,7 @@ def _service(policy: Policy) -> rdap.Service:
 
 
 def _json(value: object) -> bytes:
-    return orjson.dumps(value)
+    return orjson.dumps(value, option=orjson.OPT_OMIT_MICROSECONDS)
 
 
 def _words(asked: Asked, key: str) -> str:

@@ -5,6 +5,7 @@ nothing behind it is taken for a request.
 """
 
 import re
+import string
 from collections.abc import Sequence
 from functools import lru_cache
 from http import HTTPStatus
@@ -21,7 +22,7 @@ _VERSIONS: Final = ("1.1", "1.0")
 _ABSOLUTE: Final = re.compile(
     rb"[A-Za-z][A-Za-z0-9+.-]*://[^/?]*"
 )  # what stands before the path in RFC 9112's absolute form
-_HOST: Final = re.compile(rb"[A-Za-z0-9._~%!$&'()*+,;=:\[\]-]*")  # RFC 3986, 3.2.2, and a port
+_OF_A_HOST: Final = (string.ascii_letters + string.digits + "._~%!$&'()*+,;=:[]-").encode()  # RFC 3986, 3.2.2, and a port
 
 
 class Incoming:
@@ -111,13 +112,13 @@ class RequestReader:
         if self._head > HEADERS_LIMIT:
             return RequestFault.TOO_LARGE
         hosts = self._values(b"host")
-        if (len(hosts) != 1 and (hosts or version == "1.1")) or not all(map(_HOST.fullmatch, hosts)):
+        if (len(hosts) != 1 and (hosts or version == "1.1")) or any(host.translate(None, _OF_A_HOST) for host in hosts):
             return RequestFault.HOST
         return None
 
     def _request(self, method: str) -> Request:
         """Return what an answer depends on."""
-        behind = _ABSOLUTE.match(self._url)
+        behind = None if self._url.startswith(b"/") else _ABSOLUTE.match(self._url)
         target = self._url[behind.end() :] if behind else self._url
         path, _, query = target.partition(b"?")
         accept, languages = self._values(b"accept"), self._values(b"accept-language")
