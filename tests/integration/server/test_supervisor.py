@@ -610,7 +610,9 @@ def test_log_whose_reader_is_gone(sandbox_database: Database) -> None:
         for _ in range(100):
             assert service.exchange(QUERY).endswith(ENDS_WITH)
         until(lambda: service.figures().sum("whoisd_log_lines_lost_total") >= 98)
-        assert service.figures().sum("whoisd_log_lines_lost_total") <= 100
+        assert (
+            service.figures().sum("whoisd_log_lines_lost_total") < 110
+        )  # a busy machine makes a line of its own, not twice a line
 
 
 # --- what a reload must not do -----------------------------------------------------------------------------------

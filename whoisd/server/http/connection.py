@@ -19,7 +19,6 @@ from whoisd.server.http.context import HttpContext
 from whoisd.server.http.exchanges import Exchanges
 from whoisd.server.http.framing import RequestReader, notice
 
-MOST_PIPELINED: Final = 32  # requests that wait for the answer to one before them
 DRAIN_LIMIT: Final = 16 * 1024 * 1024  # bytes read and thrown away, once the last answer is sent
 
 _TOO_LARGE: Final = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
@@ -179,14 +178,12 @@ class HttpConnection(asyncio.Protocol):
         requests, what = self._reader.feed(data)
         self._requests += len(requests)
         self._deaf = bool(requests) and requests[-1].closes
-        self._exchanges.add(requests)
+        if not self._exchanges.add(requests):
+            self._deaf, what = True, None
         if requests or is_new:
             self._set_time(is_whole=bool(requests))
         if what:
             self._refuse_input(what)
-        elif self._exchanges.waiting > MOST_PIPELINED:
-            self._record(Answer(Outcome.BAD_QUERY, b"", fault=RequestFault.TOO_LARGE.value))
-            self.abort()
         self._exchanges.go_on()
 
     def _set_time(self, *, is_whole: bool) -> None:

@@ -23,6 +23,8 @@ from whoisd.server.http.framing import Incoming, to_bytes
 if TYPE_CHECKING:
     from whoisd.server.http.connection import HttpConnection
 
+MOST_PIPELINED: Final = 32  # requests that wait for the answer to one before them
+
 _OUR_FAULT: Final = {Outcome.TEMPORARY_FAILURE, Outcome.INTERNAL_ERROR}
 
 
@@ -58,14 +60,18 @@ class Exchanges:
         """Whether a request is still to be answered."""
         return self._current is not None or bool(self._waiting)
 
-    @property
-    def waiting(self) -> int:
-        """How many requests wait for the answer to one before them."""
-        return len(self._waiting)
+    def add(self, requests: Sequence[Incoming]) -> bool:
+        """Let requests wait for their turn; return whether there is room for all.
 
-    def add(self, requests: Sequence[Incoming]) -> None:
-        """Let requests wait for their turn."""
-        self._waiting.extend(requests)
+        Where there is not, the last that has room is the last of the connection: by its answer a client knows that it has
+        to ask again, on another, for what stood behind (RFC 9112, 9.3.2).
+        """
+        room = MOST_PIPELINED - len(self._waiting)
+        self._waiting.extend(requests[:room])
+        if len(requests) <= room:
+            return True
+        self.end_after_these()
+        return False
 
     def end_after_these(self) -> None:
         """Let the newest request be the last."""
